@@ -1,0 +1,34 @@
+# Shared by the scripts beside it: where things are, and how a result gets into the cache.
+#
+# Everything that is built or fetched lives under one cache directory, each result in a
+# directory named after a hash of what it was made from.  Nothing is written into the tree.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CACHE=${DM_REMAP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/dm-remap}
+mkdir -p "$CACHE"
+
+say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
+
+# hash_of WORD...: sixteen hex digits that stand for those words.
+hash_of() { printf '%s\n' "$@" | sha256sum | cut -c1-16; }
+
+# cached DIR FUNCTION: make DIR with FUNCTION unless it is there already.  FUNCTION fills a
+# directory given as $1, which gets its final name only when complete; a lock keeps two
+# runs from doing the same work twice.
+cached() {
+    local dir=$1 make=$2 tmp=$1.tmp
+    [ -e "$dir" ] && return
+    (
+        flock 9
+        [ -e "$dir" ] && exit
+        rm -rf "$tmp"
+        mkdir -p "$tmp"
+        # Nothing but the path a script promises may reach its standard output.
+        "$make" "$tmp" >"$tmp.log" 2>&1 9>&- || {
+            cat "$tmp.log" >&2
+            say "could not make $dir"
+            exit 1
+        }
+        mv "$tmp" "$dir"
+    ) 9>"$dir.lock"
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Holding sectors: while the worker moves a block nobody else may touch it,
+ * on either device.
+ *
+ * A held range turns new bios away in the map function (they are deferred to
+ * the worker). Those that were mapped before are waited for: each bio is
+ * counted in the epoch in which it was mapped, per CPU, so the path of a bio
+ * writes no shared cache line. dmr_hold_acquire() publishes the ranges, begins
+ * a new epoch, waits for an RCU grace period (every map call that may have
+ * missed the ranges has counted its bio by then) and then until the count of
+ * the old epoch is zero.
+ */
+#ifndef DM_REMAP_V4_HOLD_H
+#define DM_REMAP_V4_HOLD_H
+
+#include <linux/percpu.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/types.h>
+#include <linux/wait.h>
+
+#define DMR_MAX_HELD	128
+#define DMR_UNCOUNTED	2	/* instead of an epoch: not in flight */
+
+struct dmr_range {
+	sector_t start;
+	sector_t end;
+};
+
+struct dmr_held {
+	unsigned int nr;
+	struct dmr_range range[DMR_MAX_HELD];	/* sorted, not overlapping */
+};
+
+struct dmr_inflight {
+	long nr[2];	/* by epoch; may be negative on one CPU, never in sum */
+};
+
+struct dmr_hold {
+	struct dmr_held *set;	/* NULL: nothing held. Store-release by the
+				 * worker, load-acquire in dmr_hold_lookup() */
+	unsigned int epoch;	/* 0 or 1; WRITE_ONCE by the worker */
+	struct dmr_inflight __percpu *inflight;
+	wait_queue_head_t drained;
+	bool draining;		/* the worker waits; WRITE_ONCE */
+
+	/* The worker's own. Two, because readers may still look at the one
+	 * released last; the grace period of the next acquire ends that. */
+	struct dmr_held *buf[2];
+	unsigned int filling;
+};
+
+int dmr_hold_init(struct dmr_hold *h);
+void dmr_hold_exit(struct dmr_hold *h);
+
+/* Add a range to the set that will be held. False: overlaps, or no room. */
+bool dmr_hold_add(struct dmr_hold *h, sector_t start, sector_t len);
+void dmr_hold_acquire(struct dmr_hold *h);
+
+/* What was published in the map before this is seen by whoever gets through. */
+void dmr_hold_release(struct dmr_hold *h);
+
+/*
+ * Is @sector held? *@len is cut to the sectors for which the answer is the
+ * same. Under rcu_read_lock().
+ */
+bool dmr_hold_lookup(struct dmr_hold *h, sector_t sector, sector_t *len);
+
+/* Count a bio; under the same rcu_read_lock() as the lookup that let it pass. */
+static inline unsigned int dmr_hold_count(struct dmr_hold *h)
+{
+	unsigned int epoch = READ_ONCE(h->epoch);
+
+	this_cpu_inc(h->inflight->nr[epoch]);
+	return epoch;
+}
+
+static inline void dmr_hold_uncount(struct dmr_hold *h, unsigned int epoch)
+{
+	this_cpu_dec(h->inflight->nr[epoch]);
+	/* A wake-up missed for want of a barrier costs the worker one tick. */
+	if (unlikely(READ_ONCE(h->draining)))
+		wake_up(&h->drained);
+}
+
+#endif

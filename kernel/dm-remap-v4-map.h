@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The map in memory: which sectors of the main device live elsewhere.
+ *
+ * A sorted array of extents in two levels. A directory holds, for each leaf,
+ * the lowest sector it is responsible for (its separator) and a pointer to the
+ * leaf; a leaf is one 4 KiB page of extents. No extent crosses a separator.
+ *
+ * Readers hold rcu_read_lock() and take no lock. There is one writer at a
+ * time (the target's worker, or the load before any bio is mapped). It copies
+ * the leaf it changes and publishes the copy with rcu_assign_pointer(), paired
+ * with rcu_dereference() in the lookup. A change that touches several leaves is
+ * not atomic for readers; the target holds the sectors concerned meanwhile
+ * (dm-remap-v4-hold.h), so nobody asks for them.
+ */
+#ifndef DM_REMAP_V4_MAP_H
+#define DM_REMAP_V4_MAP_H
+
+#include <linux/mempool.h>
+#include <linux/types.h>
+
+enum dmr_kind {
+	DMR_LINEAR = 0,		/* lives on the main device */
+	DMR_REMAP = 1,		/* lives on the spare */
+	DMR_PENDING = 2,	/* was unreadable, waits to be written */
+};
+
+/* The packed form holds 48 bits of sector: devices up to 128 PiB. */
+#define DMR_MAP_MAX_SECTOR	((1ULL << 48) - 1)
+
+/* What is known of the sectors from the one asked for onward. */
+struct dmr_extent {
+	enum dmr_kind kind;
+	sector_t len;		/* sectors for which this holds */
+	sector_t spare;		/* DMR_REMAP: where the first of them lives */
+};
+
+struct dmr_dir;
+
+struct dmr_map {
+	struct dmr_dir __rcu *dir;	/* replaced by the writer only */
+	struct dmr_dir *unused;		/* writer: room for the next split */
+	mempool_t leaves;
+
+	/* Written by the writer only, read without a lock: READ_ONCE. */
+	u64 nr_remap;			/* extents of either kind */
+	u64 nr_pending;
+	u64 remap_sectors;
+	u64 pending_sectors;
+};
+
+int dmr_map_init(struct dmr_map *map);
+void dmr_map_exit(struct dmr_map *map);
+
+/* Forget everything. No reader may be around. */
+void dmr_map_clear(struct dmr_map *map);
+
+static inline bool dmr_map_empty(const struct dmr_map *map)
+{
+	return !(READ_ONCE(map->nr_remap) | READ_ONCE(map->nr_pending));
+}
+
+/*
+ * What becomes of @max (> 0) sectors from @sector on, up to the first place
+ * where the answer changes. Reader side.
+ */
+void dmr_map_lookup(struct dmr_map *map, sector_t sector, sector_t max,
+		    struct dmr_extent *ex);
+
+/*
+ * Make room for @nr changes, so that dmr_map_set() can't fail for lack of it.
+ * May sleep, allocates with GFP_NOIO. Writer side.
+ */
+int dmr_map_reserve(struct dmr_map *map, unsigned int nr);
+
+/*
+ * @len sectors from @sector on are now @kind, whatever they were. May sleep.
+ * Writer side, behind dmr_map_reserve().
+ */
+void dmr_map_set(struct dmr_map *map, sector_t sector, sector_t len,
+		 enum dmr_kind kind, sector_t spare);
+
+#endif

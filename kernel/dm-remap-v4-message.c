@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Status and messages: everything a person can ask the target.
+ */
+#include <linux/kernel.h>
+
+#include "dm-remap-v4.h"
+
+#define DM_MSG_PREFIX "remap-v4"
+
+/*
+ * Status:
+ *
+ * <used>/<total spare sectors> <remapped extents> <pending extents>
+ * <valid copies>/<copies> <sequence> <read errors> <write errors>
+ * <sectors salvaged> <sectors lost> <#feature args> <feature args>*
+ * <#error words> <error words>* <mode> <check>
+ *
+ * Feature args: as in the table line.
+ * Error words:  degraded (a copy is damaged), spare_full, breaker, metadata
+ *               (no majority of copies can be written).
+ * mode:         rw, ro or Fail.
+ * check:        needs_check or -.
+ */
+unsigned int dmr_emit_status(struct dmr_target *c, char *result,
+			     unsigned int maxlen)
+{
+	static const char *const mode_name[] = { "rw", "ro", "Fail" };
+	enum dmr_mode mode = READ_ONCE(c->mode);
+	u64 used = READ_ONCE(c->space.used), total = READ_ONCE(c->space.total);
+	struct dmr_meta_status meta;
+	unsigned long flags;
+	unsigned int sz = 0;
+	bool degraded, full, metadata, breaker = READ_ONCE(c->breaker);
+
+	spin_lock_irqsave(&c->lock, flags);
+	meta = c->meta;
+	spin_unlock_irqrestore(&c->lock, flags);
+
+	degraded = meta.valid < meta.copies;
+	full = total && total - used < c->block;
+	metadata = meta.copies && meta.valid < meta.copies / 2 + 1;
+
+	DMEMIT("%llu/%llu %llu %llu %u/%u %llu %llu %llu %llu %llu",
+	       used, total, READ_ONCE(c->map.nr_remap),
+	       READ_ONCE(c->map.nr_pending), meta.valid, meta.copies,
+	       meta.sequence, READ_ONCE(c->count.read_errors),
+	       READ_ONCE(c->count.write_errors), READ_ONCE(c->count.salvaged),
+	       READ_ONCE(c->count.lost));
+	DMEMIT(" %u", (c->copies ? 2 : 0) + (c->spacing ? 2 : 0) + c->relocate_weak);
+	if (c->copies)
+		DMEMIT(" copies %u", c->copies);
+	if (c->spacing)
+		DMEMIT(" spacing %u", c->spacing);
+	if (c->relocate_weak)
+		DMEMIT(" relocate_weak");
+	DMEMIT(" %u%s%s%s%s", degraded + full + breaker + metadata,
+	       degraded ? " degraded" : "", full ? " spare_full" : "",
+	       breaker ? " breaker" : "", metadata ? " metadata" : "");
+	DMEMIT(" %s %s", mode_name[mode], meta.needs_check ? "needs_check" : "-");
+	return sz;
+}
+
+struct message_context {
+	struct dmr_target *c;
+	unsigned int argc;
+	char **argv;
+	char *result;
+	unsigned int maxlen;
+};
+
+static int refuse(struct message_context *m, const char *why)
+{
+	DMERR("%s: message %s refused: %s", m->c->name, m->argv[0], why);
+	return -EINVAL;
+}
+
+static int parse_sector(struct message_context *m, const char *word,
+			sector_t limit, sector_t *sector)
+{
+	u64 value;
+
+	if (kstrtou64(word, 10, &value))
+		return refuse(m, "a sector is a decimal number of 512-byte units");
+	if (value & (m->c->block - 1))
+		return refuse(m, "a sector must be a multiple of the logical block size");
+	if (value >= limit)
+		return refuse(m, "the sector is behind the end of the device");
+	*sector = value;
+	return 0;
+}
+
+/* <sector> [<count>], on main */
+static int parse_range(struct message_context *m, sector_t *sector, sector_t *len)
+{
+	u64 value;
+
+	if (m->argc != 2 && m->argc != 3)
+		return refuse(m, "usage: <sector> [<count>]");
+	if (parse_sector(m, m->argv[1], m->c->main_sectors, sector))
+		return -EINVAL;
+	*len = m->c->block;
+	if (m->argc == 3) {
+		if (kstrtou64(m->argv[2], 10, &value) || !value)
+			return refuse(m, "the count is a number of sectors, at least 1");
+		if (value & (m->c->block - 1))
+			return refuse(m, "the count must be a multiple of the logical block size");
+		if (value > m->c->main_sectors - *sector)
+			return refuse(m, "the range ends behind the end of the device");
+		*len = value;
+	}
+	return 0;
+}
+
+static int answer(struct dmr_target *c, struct dmr_request *req)
+{
+	if (req->result)
+		DMERR("%s: %s", c->name, req->why ?: "the request failed");
+	return req->result;
+}
+
+static int simple_request(struct message_context *m, enum dmr_request_op op,
+			  struct dmr_request *req)
+{
+	if (m->argc != 1)
+		return refuse(m, "it takes no argument");
+	*req = (struct dmr_request){ .op = op };
+	dmr_ask(m->c, req);
+	return answer(m->c, req);
+}
+
+/* In pieces, so that failed bios need not wait for the whole. */
+static int move(struct message_context *m, enum dmr_request_op op)
+{
+	struct dmr_target *c = m->c;
+	char *result = m->result;
+	unsigned int maxlen = m->maxlen, sz = 0;
+	sector_t sector, len, moved = 0, pending = 0, n;
+	int r = parse_range(m, &sector, &len);
+
+	if (r)
+		return r;
+	for (; len && !r; sector += n, len -= n) {
+		struct dmr_request req = { .op = op, .sector = sector };
+
+		req.len = n = min_t(sector_t, len, DMR_REQUEST_SECTORS);
+		dmr_ask(c, &req);
+		r = answer(c, &req);
+		moved += req.moved;
+		pending += req.pending;
+	}
+	if (r)
+		return r;
+	DMEMIT("%s %llu sectors", op == DMR_REQ_REMAP ? "Remapped" : "Unmapped",
+	       (unsigned long long)moved);
+	if (pending)
+		DMEMIT(", %llu unreadable and pending", (unsigned long long)pending);
+	return 1;
+}
+
+static int msg_remap(struct message_context *m)
+{
+	return move(m, DMR_REQ_REMAP);
+}
+
+static int msg_unmap(struct message_context *m)
+{
+	return move(m, DMR_REQ_UNMAP);
+}
+
+static int msg_test_remap(struct message_context *m)
+{
+	struct dmr_request req = { .op = DMR_REQ_TEST_REMAP };
+	struct dmr_target *c = m->c;
+	char *result = m->result;
+	unsigned int maxlen = m->maxlen, sz = 0;
+
+	if (m->argc != 3)
+		return refuse(m, "usage: test_remap <bad sector> <spare sector>");
+	if (parse_sector(m, m->argv[1], c->main_sectors, &req.sector) ||
+	    parse_sector(m, m->argv[2], c->spare_sectors, &req.spare))
+		return -EINVAL;
+	req.len = c->block;
+	dmr_ask(c, &req);
+	if (answer(c, &req))
+		return req.result;
+	DMEMIT("Created test remap: bad_sector=%llu spare_sector=%llu",
+	       (unsigned long long)req.sector, (unsigned long long)req.spare);
+	if (req.pending)
+		DMEMIT(" pending: the block can't be read, its place is chosen when it is written");
+	return 1;
+}
+
+static int msg_list(struct message_context *m)
+{
+	struct dmr_target *c = m->c;
+	char *result = m->result;
+	unsigned int maxlen = m->maxlen, sz = 0;
+	sector_t sector = 0;
+	unsigned int max = 100, nr = 0;
+	struct dmr_extent ex;
+
+	if (m->argc > 3)
+		return refuse(m, "usage: list [<from> [<max>]]");
+	if (m->argc > 1 && parse_sector(m, m->argv[1], c->main_sectors, &sector))
+		return -EINVAL;
+	if (m->argc > 2 && (kstrtouint(m->argv[2], 10, &max) || !max))
+		return refuse(m, "the maximum is a number of extents, at least 1");
+
+	/* Against a suspend, which empties the map without a grace period. */
+	mutex_lock(&c->live);
+	for (; sector < c->main_sectors && nr < max; sector += ex.len) {
+		dmr_lookup(c, sector, c->main_sectors - sector, &ex);
+		if (ex.kind == DMR_LINEAR)
+			continue;
+		nr++;
+		if (ex.kind == DMR_REMAP)
+			DMEMIT("%llu %llu %llu remap\n", (unsigned long long)sector,
+			       (unsigned long long)ex.len, (unsigned long long)ex.spare);
+		else
+			DMEMIT("%llu %llu - pending\n", (unsigned long long)sector,
+			       (unsigned long long)ex.len);
+		if (sz + 1 >= maxlen)
+			break;
+	}
+	mutex_unlock(&c->live);
+	if (sector < c->main_sectors && nr == max)
+		DMEMIT("next %llu\n", (unsigned long long)sector);
+	else if (!nr)
+		DMEMIT("none\n");
+	return 1;
+}
+
+static int msg_sync(struct message_context *m)
+{
+	struct dmr_request req;
+	char *result = m->result;
+	unsigned int maxlen = m->maxlen, sz = 0;
+	int r = simple_request(m, DMR_REQ_SYNC, &req);
+
+	if (!r)
+		DMEMIT("Saved, sequence %llu", m->c->meta.sequence);
+	return r ?: 1;
+}
+
+static int msg_restore(struct message_context *m)
+{
+	return m->argc == 1 ? 0 : refuse(m, "it takes no argument");
+}
+
+static int msg_repair(struct message_context *m)
+{
+	struct dmr_request req;
+	char *result = m->result;
+	unsigned int maxlen = m->maxlen, sz = 0;
+	int r = simple_request(m, DMR_REQ_REPAIR, &req);
+
+	if (!r)
+		DMEMIT("Repaired %llu copies", (unsigned long long)req.moved);
+	return r ?: 1;
+}
+
+static int msg_rearm(struct message_context *m)
+{
+	struct dmr_request req;
+	char *result = m->result;
+	unsigned int maxlen = m->maxlen, sz = 0;
+	int r = simple_request(m, DMR_REQ_REARM, &req);
+
+	if (!r)
+		DMEMIT("Armed");
+	return r ?: 1;
+}
+
+static int msg_clear_stats(struct message_context *m)
+{
+	struct dmr_request req;
+	char *result = m->result;
+	unsigned int maxlen = m->maxlen, sz = 0;
+	int r = simple_request(m, DMR_REQ_CLEAR_STATS, &req);
+
+	if (!r)
+		DMEMIT("Cleared");
+	return r ?: 1;
+}
+
+static int msg_status(struct message_context *m)
+{
+	dmr_emit_status(m->c, m->result, m->maxlen);
+	return 1;
+}
+
+static int msg_stats(struct message_context *m)
+{
+	const struct dmr_counters *n = &m->c->count;
+	char *result = m->result;
+	unsigned int maxlen = m->maxlen, sz = 0;
+
+	DMEMIT("read_errors %llu\nwrite_errors %llu\nsalvaged %llu\nlost %llu\n",
+	       READ_ONCE(n->read_errors), READ_ONCE(n->write_errors),
+	       READ_ONCE(n->salvaged), READ_ONCE(n->lost));
+	DMEMIT("deferred %llu\nrounds %llu\nautosaves %llu\nautosave_failures %llu\nevents_dropped %llu\n",
+	       READ_ONCE(n->deferred), READ_ONCE(n->rounds),
+	       READ_ONCE(n->autosaves), READ_ONCE(n->autosave_failures),
+	       READ_ONCE(n->events_dropped));
+	return 1;
+}
+
+static int msg_cache_stats(struct message_context *m)
+{
+	struct dmr_target *c = m->c;
+	struct dmr_meta_status meta;
+	char *result = m->result;
+	unsigned int maxlen = m->maxlen, sz = 0;
+	unsigned long flags;
+
+	spin_lock_irqsave(&c->lock, flags);
+	meta = c->meta;
+	spin_unlock_irqrestore(&c->lock, flags);
+	DMEMIT("commits %llu\nmetadata_writes %llu\nflushes %llu\nlog_blocks %u\n",
+	       meta.commits, meta.block_writes, meta.flushes, meta.log_blocks);
+	return 1;
+}
+
+static int msg_health(struct message_context *m)
+{
+	struct dmr_target *c = m->c;
+	char *result = m->result;
+	unsigned int maxlen = m->maxlen, sz = 0;
+	u64 pending = READ_ONCE(c->map.pending_sectors);
+
+	if (READ_ONCE(c->breaker))
+		DMEMIT("failing: the main device fails everywhere");
+	else if (READ_ONCE(c->mode) != DMR_RW)
+		DMEMIT("failing: new errors can't be remapped");
+	else if (pending)
+		DMEMIT("damaged: %llu sectors can't be read until they are written",
+		       pending);
+	else if (c->meta.valid < c->meta.copies)
+		DMEMIT("degraded: %u of %u copies of the metadata are good",
+		       c->meta.valid, c->meta.copies);
+	else if (READ_ONCE(c->map.nr_remap))
+		DMEMIT("remapped: %llu sectors live on the spare",
+		       READ_ONCE(c->map.remap_sectors));
+	else
+		DMEMIT("good");
+	return 1;
+}
+
+static int msg_help(struct message_context *m);
+
+static const struct {
+	const char *name;
+	int (*run)(struct message_context *m);
+	const char *usage;
+} messages[] = {
+	{ "help", msg_help, "" },
+	{ "status", msg_status, "" },
+	{ "stats", msg_stats, "" },
+	{ "clear_stats", msg_clear_stats, "" },
+	{ "health", msg_health, "" },
+	{ "cache_stats", msg_cache_stats, "" },
+	{ "remap", msg_remap, " <sector> [<count>]" },
+	{ "test_remap", msg_test_remap, " <bad> <spare>" },
+	{ "unmap", msg_unmap, " <sector> [<count>]" },
+	{ "list", msg_list, " [<from> [<max>]]" },
+	{ "sync", msg_sync, "" },
+	{ "save", msg_sync, "" },
+	{ "restore", msg_restore, "" },
+	{ "repair", msg_repair, "" },
+	{ "rearm", msg_rearm, "" },
+};
+
+static int msg_help(struct message_context *m)
+{
+	char *result = m->result;
+	unsigned int maxlen = m->maxlen, sz = 0, i;
+
+	for (i = 0; i < ARRAY_SIZE(messages); i++)
+		DMEMIT("%s%s\n", messages[i].name, messages[i].usage);
+	return 1;
+}
+
+int dmr_message(struct dm_target *ti, unsigned int argc, char **argv,
+		char *result, unsigned int maxlen)
+{
+	struct message_context m = {
+		.c = ti->private,
+		.argc = argc,
+		.argv = argv,
+		.result = result,
+		.maxlen = maxlen,
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(messages); i++)
+		if (!strcasecmp(argv[0], messages[i].name))
+			return messages[i].run(&m);
+	return refuse(&m, "unknown message, help lists them");
+}

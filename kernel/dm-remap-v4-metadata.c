@@ -1,0 +1,1128 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The metadata on the spare: reading, choosing, mending, committing.
+ *
+ * docs/on-disk-format.md has every byte and the argument why no power cut
+ * loses an acknowledged record. In short: the header block of each copy holds
+ * the newest records; a commit rewrites the headers in two waves with a flush
+ * after each, so one wave is whole at any instant. Full headers move to log
+ * blocks, which are written one commit before a header counts them and never
+ * change afterwards.
+ */
+#include <linux/crc32.h>
+#include <linux/device-mapper.h>
+#include <linux/dm-bufio.h>
+#include <linux/ktime.h>
+#include <linux/random.h>
+#include <linux/slab.h>
+#include <asm/unaligned.h>
+
+#include "dm-remap-v4-metadata.h"
+
+#define DM_MSG_PREFIX "remap-v4 metadata"
+
+/* ------------------------------------------------------- the format itself */
+
+#define HEADER_MAGIC	0x444D5234	/* "4RMD" */
+#define INFO_MAGIC	0x494D5234	/* "4RMI" */
+#define LOG_MAGIC	0x4C4D5234	/* "4RML" */
+#define V3_MAGIC	"DMREMAP3"
+#define FORMAT_VERSION	4
+#define V42_STRUCT_SIZE	84288
+
+#define BLOCK_SIZE_BYTES	4096
+#define BLOCK_SECTORS		8
+#define MIB_SECTORS		2048
+#define RECORDS_PER_BLOCK	118
+#define NR_SEGMENTS		12
+#define FIRST_SEGMENT_BLOCKS	16
+#define SLOT_HEADER		0	/* blocks within a slot */
+#define SLOT_INFO		1
+#define SLOT_SHADOW		2
+#define SLOT_LOG		3
+#define FLAG_NEEDS_CHECK	1
+
+struct disk_record {
+	__le64 main;
+	__le64 spare;
+	__le32 sectors;
+	__le16 kind;
+	__le16 errors;
+	__le64 time;
+} __packed;
+
+/* What every kind of block begins with. */
+struct disk_prefix {
+	__le32 magic;
+	__le32 version;
+	__le64 sequence;
+	__le64 time;
+	__le32 crc;
+	u8 copy;
+	u8 copies;		/* header only */
+	__le16 reserved0;
+	__le32 block_size;	/* header only */
+	__le32 spacing;		/* header only, sectors */
+	uuid_t uuid;
+} __packed;
+
+struct disk_header {
+	struct disk_prefix p;
+	__le64 main_sectors;
+	__le64 spare_sectors;
+	__le32 compat;
+	__le32 ro_compat;
+	__le32 incompat;
+	__le32 flags;
+	__le64 generation;
+	__le64 cursor;
+	__le32 nr_records;
+	__le32 log_blocks;
+	__le32 logical_block_size;
+	__le32 log_crc;
+	__le64 segment[NR_SEGMENTS];
+	u8 reserved1[0x130 - 0xd8];
+	struct disk_record record[RECORDS_PER_BLOCK];
+	u8 reserved2[16];
+} __packed;
+
+struct disk_log {
+	struct disk_prefix p;
+	__le64 generation;
+	__le32 index;
+	u8 reserved1[0x130 - 0x44];
+	struct disk_record record[RECORDS_PER_BLOCK];
+	u8 reserved2[16];
+} __packed;
+
+struct disk_info {
+	struct disk_prefix p;
+	char main_id[128];
+	char name[128];
+	__le64 read_errors;
+	__le64 write_errors;
+	__le64 salvaged;
+	__le64 lost;
+	__le64 scrub_sector;
+	u8 reserved[BLOCK_SIZE_BYTES - 0x160];
+} __packed;
+
+static_assert(sizeof(struct disk_record) == 32);
+static_assert(sizeof(struct disk_header) == BLOCK_SIZE_BYTES);
+static_assert(sizeof(struct disk_log) == BLOCK_SIZE_BYTES);
+static_assert(sizeof(struct disk_info) == BLOCK_SIZE_BYTES);
+static_assert(offsetof(struct disk_header, p.crc) == 0x18);
+static_assert(offsetof(struct disk_header, record) == 0x130);
+static_assert(offsetof(struct disk_log, record) == 0x130);
+static_assert(offsetof(struct disk_info, read_errors) == 0x138);
+
+/* ---------------------------------------------------------- in-core state */
+
+/*
+ * No locks: one caller at a time, see the header. Fields marked (s) are also
+ * read by dmr_metadata_status() and are written with WRITE_ONCE.
+ */
+struct dmr_metadata {
+	struct dm_bufio_client *bufio;
+	struct dmr_meta_params params;
+	struct dmr_space *space;
+
+	struct disk_header *hdr;	/* the state that is durable */
+	struct disk_header *next;	/* the state a commit tries to write */
+	struct disk_info *info;
+
+	u32 copies;			/* constant after open */
+	u32 spacing;			/* sectors; constant after open */
+	unsigned int chosen;		/* constant after open */
+	bool formatted;			/* constant after open */
+
+	u8 good;			/* (s) copies that hold the state whole */
+	u64 sequence;			/* (s) the highest ever tried on disk */
+	bool spilled;			/* a full header stands in the log too */
+	bool ahead;			/* a failed commit left a newer header */
+	bool needs_check;		/* (s) wanted in the next header */
+
+	u64 commits, block_writes, flushes;	/* (s) */
+};
+
+static u8 all_copies(const struct dmr_metadata *md)
+{
+	return (1u << md->copies) - 1;
+}
+
+static u32 majority(const struct dmr_metadata *md)
+{
+	return md->copies / 2 + 1;
+}
+
+static u64 region_sectors(u32 copies, u32 spacing)
+{
+	return (u64)copies * spacing;
+}
+
+static u64 data_start(u32 copies, u32 spacing)
+{
+	return round_up(region_sectors(copies, spacing), MIB_SECTORS);
+}
+
+/* ------------------------------------------------------------ single blocks */
+
+static u32 block_crc(const void *block)
+{
+	const u8 *p = block;
+	const size_t at = offsetof(struct disk_prefix, crc);
+	static const u8 zero[4];
+	u32 crc = crc32_le(~0, p, at);
+
+	crc = crc32_le(crc, zero, sizeof(zero));
+	return ~crc32_le(crc, p + at + 4, BLOCK_SIZE_BYTES - at - 4);
+}
+
+static bool block_valid(const struct disk_prefix *p, u32 magic)
+{
+	return le32_to_cpu(p->magic) == magic &&
+	       le32_to_cpu(p->version) == FORMAT_VERSION &&
+	       le32_to_cpu(p->crc) == block_crc(p);
+}
+
+/* Read a block into @to, which may be on the heap only (DMA is dm-bufio's). */
+static int read_block(struct dmr_metadata *md, u64 block, void *to)
+{
+	struct dm_buffer *b;
+	void *data = dm_bufio_read(md->bufio, block, &b);
+
+	if (IS_ERR(data))
+		return PTR_ERR(data);
+	memcpy(to, data, BLOCK_SIZE_BYTES);
+	dm_bufio_release(b);
+	return 0;
+}
+
+/* Put @image, as copy @copy, into the cache; the next flush writes it. */
+static int dirty_block(struct dmr_metadata *md, u64 block, const void *image,
+		       u8 copy)
+{
+	struct dm_buffer *b;
+	struct disk_prefix *p = dm_bufio_new(md->bufio, block, &b);
+
+	if (IS_ERR(p))
+		return PTR_ERR(p);
+	memcpy(p, image, BLOCK_SIZE_BYTES);
+	p->copy = copy;
+	p->crc = cpu_to_le32(block_crc(p));
+	dm_bufio_mark_buffer_dirty(b);
+	dm_bufio_release(b);
+	WRITE_ONCE(md->block_writes, md->block_writes + 1);
+	return 0;
+}
+
+static int write_and_flush(struct dmr_metadata *md)
+{
+	WRITE_ONCE(md->flushes, md->flushes + 1);
+	return dm_bufio_write_dirty_buffers(md->bufio);
+}
+
+/* ------------------------------------------------------------------ places */
+
+static u64 slot_block(const struct dmr_metadata *md, u8 copy, u32 block)
+{
+	return (u64)copy * (md->spacing / BLOCK_SECTORS) + block;
+}
+
+static u32 slot_half_blocks(u32 spacing)
+{
+	return (spacing / BLOCK_SECTORS - SLOT_LOG) / 2;
+}
+
+static u32 segment_blocks(const struct dmr_metadata *md, unsigned int i)
+{
+	return i ? FIRST_SEGMENT_BLOCKS << (i - 1) : slot_half_blocks(md->spacing);
+}
+
+/* Segment that holds log block @index; *@within is its place there. */
+static unsigned int log_segment(const struct dmr_metadata *md, u32 index,
+				u32 *within)
+{
+	unsigned int i;
+
+	for (i = 0; i < NR_SEGMENTS; i++) {
+		if (index < segment_blocks(md, i))
+			break;
+		index -= segment_blocks(md, i);
+	}
+	*within = index;
+	return i;
+}
+
+static u64 log_place(const struct dmr_metadata *md,
+		     const struct disk_header *hdr, u32 index, u8 copy)
+{
+	u32 within;
+	unsigned int i = log_segment(md, index, &within);
+	u64 start = le64_to_cpu(hdr->segment[i]) / BLOCK_SECTORS;
+
+	if (!i)
+		return slot_block(md, copy, start) + within;
+	return start + (u64)copy * segment_blocks(md, i) + within;
+}
+
+/* ------------------------------------------------------------------- waves */
+
+enum {
+	WRITE_HEADER = 1,
+	WRITE_SPILL = 2,	/* the full header, as the next log block */
+	WRITE_INFO = 4,
+	WRITE_LOG = 8,		/* every log block */
+};
+
+static int dirty_spill(struct dmr_metadata *md, const struct disk_header *hdr,
+		       u8 copy, struct disk_log *log)
+{
+	u32 index = le32_to_cpu(hdr->log_blocks);
+
+	memset(log, 0, sizeof(*log));
+	log->p.magic = cpu_to_le32(LOG_MAGIC);
+	log->p.version = cpu_to_le32(FORMAT_VERSION);
+	log->p.sequence = hdr->p.sequence;
+	log->p.time = hdr->p.time;
+	log->p.uuid = hdr->p.uuid;
+	log->generation = hdr->generation;
+	log->index = cpu_to_le32(index);
+	memcpy(log->record, hdr->record, sizeof(log->record));
+	return dirty_block(md, log_place(md, hdr, index, copy), log, copy);
+}
+
+static bool log_valid(const struct dmr_metadata *md,
+		      const struct disk_header *hdr,
+		      const struct disk_log *log, u32 index, u8 copy)
+{
+	return block_valid(&log->p, LOG_MAGIC) && log->p.copy == copy &&
+	       uuid_equal(&log->p.uuid, &hdr->p.uuid) &&
+	       log->generation == hdr->generation &&
+	       le32_to_cpu(log->index) == index;
+}
+
+/*
+ * Read log block @index from the copy that has the newest valid version into
+ * @log. *@newest_in becomes the copies that have that version.
+ */
+static int read_log_block(struct dmr_metadata *md, u32 index,
+			  struct disk_log *log, struct disk_log *scratch,
+			  u8 *newest_in)
+{
+	u64 newest = 0;
+	u8 copy;
+
+	*newest_in = 0;
+	for (copy = 0; copy < md->copies; copy++) {
+		u64 seq;
+
+		if (read_block(md, log_place(md, md->hdr, index, copy), scratch) ||
+		    !log_valid(md, md->hdr, scratch, index, copy))
+			continue;
+		seq = le64_to_cpu(scratch->p.sequence);
+		if (seq > newest) {
+			newest = seq;
+			*newest_in = 0;
+			memcpy(log, scratch, sizeof(*log));
+		}
+		if (seq == newest)
+			*newest_in |= 1u << copy;
+	}
+	return *newest_in ? 0 : -ENODATA;
+}
+
+/* Copy the whole log to @copy from the others, some blocks a flush. */
+static int dirty_log(struct dmr_metadata *md, u8 copy, struct disk_log *log,
+		     struct disk_log *scratch)
+{
+	u32 i, nr = le32_to_cpu(md->hdr->log_blocks);
+	u8 newest_in;
+	int r;
+
+	for (i = 0; i < nr; i++) {
+		r = read_log_block(md, i, log, scratch, &newest_in);
+		if (!r && !(newest_in & 1u << copy))
+			r = dirty_block(md, log_place(md, md->hdr, i, copy), log, copy);
+		if (!r && i % 64 == 63)
+			r = write_and_flush(md);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+static int dirty_copy(struct dmr_metadata *md, const struct disk_header *hdr,
+		      u8 copy, unsigned int what, struct disk_log *log)
+{
+	int r = 0;
+
+	if (what & WRITE_LOG)
+		r = dirty_log(md, copy, log, log + 1);
+	if (!r && what & WRITE_SPILL)
+		r = dirty_spill(md, hdr, copy, log);
+	if (!r && what & WRITE_INFO)
+		r = dirty_block(md, slot_block(md, copy, SLOT_INFO), md->info, copy);
+	if (!r && what & WRITE_HEADER)
+		r = dirty_block(md, slot_block(md, copy, SLOT_HEADER), hdr, copy);
+	return r;
+}
+
+/*
+ * Write @what to the copies in @mask, then flush. Returns the copies that
+ * failed. dm-bufio has one error for all, so after an error they are written
+ * one by one to learn which.
+ */
+static u8 write_wave(struct dmr_metadata *md, const struct disk_header *hdr,
+		     u8 mask, unsigned int what, struct disk_log *log)
+{
+	u8 copy, failed = 0;
+	int r = 0;
+
+	for (copy = 0; copy < md->copies && !r; copy++)
+		if (mask & 1u << copy)
+			r = dirty_copy(md, hdr, copy, what, log);
+	if (write_and_flush(md) == 0 && !r)
+		return 0;
+
+	for (copy = 0; copy < md->copies; copy++) {
+		if (!(mask & 1u << copy))
+			continue;
+		r = dirty_copy(md, hdr, copy, what, log);
+		if (write_and_flush(md) || r)
+			failed |= 1u << copy;
+	}
+	return failed;
+}
+
+/*
+ * The copies in @good with an even rank among them: copies 0, 2 and 4 of five
+ * good ones. Neither wave is empty as long as two copies are good.
+ */
+static u8 first_wave(u8 good)
+{
+	u8 wave = 0;
+	unsigned int rank = 0, copy;
+
+	for (copy = 0; copy < DMR_MAX_COPIES; copy++)
+		if (good & 1u << copy && rank++ % 2 == 0)
+			wave |= 1u << copy;
+	return wave;
+}
+
+static u32 count(u8 mask)
+{
+	return hweight8(mask);
+}
+
+/*
+ * Write @what to all good copies so that a cut at any point leaves one of them
+ * whole. Copies that fail are no longer good. Gives up, before it touches the
+ * second wave, once no majority can be reached.
+ */
+static int write_waves(struct dmr_metadata *md, const struct disk_header *hdr,
+		       unsigned int what, struct disk_log *log)
+{
+	u8 one = first_wave(md->good), two = md->good & ~one, failed;
+
+	if (md->copies == 1 && what & WRITE_HEADER) {
+		/* The shadow stands in for the missing other wave. */
+		if (dirty_block(md, SLOT_SHADOW, hdr, 0) || write_and_flush(md)) {
+			WRITE_ONCE(md->good, 0);
+			return -EIO;
+		}
+	}
+	failed = write_wave(md, hdr, one, what, log);
+	WRITE_ONCE(md->good, md->good & ~failed);
+	if (count(md->good) < majority(md))
+		return -EIO;
+	if (two) {
+		failed = write_wave(md, hdr, two, what, log);
+		WRITE_ONCE(md->good, md->good & ~failed);
+	}
+	return count(md->good) < majority(md) ? -EIO : 0;
+}
+
+/* ------------------------------------------------------------------ commit */
+
+/* Make sure that log block @index has a place; allocates a segment for it. */
+static int ensure_segment(struct dmr_metadata *md, struct disk_header *hdr,
+			  u32 index)
+{
+	u32 within, len;
+	unsigned int i = log_segment(md, index, &within);
+	sector_t at, got;
+
+	if (i == NR_SEGMENTS)
+		return -ENOSPC;
+	if (hdr->segment[i])
+		return 0;
+
+	len = segment_blocks(md, i) * md->copies * BLOCK_SECTORS;
+	got = dmr_space_alloc(md->space, len, len, &at);
+	if (!got)
+		return -ENOSPC;
+	if (at % BLOCK_SECTORS) {
+		/* Find an aligned place with room to spare, then trim it. */
+		dmr_space_free(md->space, at, got);
+		got = dmr_space_alloc(md->space, len + BLOCK_SECTORS,
+				      len + BLOCK_SECTORS, &at);
+		if (!got)
+			return -ENOSPC;
+		if (at % BLOCK_SECTORS == 0) {
+			dmr_space_free(md->space, at + len, BLOCK_SECTORS);
+		} else {
+			sector_t aligned = round_up(at, BLOCK_SECTORS);
+
+			dmr_space_free(md->space, at, aligned - at);
+			dmr_space_free(md->space, aligned + len,
+				       BLOCK_SECTORS - (aligned - at));
+			at = aligned;
+		}
+	}
+	hdr->segment[i] = cpu_to_le64(at);
+	return 0;
+}
+
+static void encode_record(struct disk_record *d, const struct dmr_record *r)
+{
+	d->main = cpu_to_le64(r->main);
+	d->spare = cpu_to_le64(r->spare);
+	d->sectors = cpu_to_le32(r->sectors);
+	d->kind = cpu_to_le16(r->kind);
+	d->errors = cpu_to_le16(r->errors);
+	d->time = cpu_to_le64(r->time);
+}
+
+/* A full header, already in the log, gives way to an empty one. */
+static void count_spilled(struct disk_header *hdr)
+{
+	u32 crc = le32_to_cpu(hdr->log_crc);
+
+	crc = ~crc32_le(~crc, (u8 *)hdr->record, sizeof(hdr->record));
+	hdr->log_crc = cpu_to_le32(crc);
+	le32_add_cpu(&hdr->log_blocks, 1);
+	hdr->nr_records = 0;
+	memset(hdr->record, 0, sizeof(hdr->record));
+}
+
+/* Commit at most as many records as the header takes; returns how many. */
+static int commit_batch(struct dmr_metadata *md, const struct dmr_record *recs,
+			unsigned int nr, struct disk_log *log)
+{
+	struct disk_header *next = md->next;
+	unsigned int what = WRITE_HEADER, have, i;
+	int r;
+
+	memcpy(next, md->hdr, sizeof(*next));
+	if (nr && le32_to_cpu(next->nr_records) == RECORDS_PER_BLOCK) {
+		if (!md->spilled)
+			return -ENOSPC;
+		count_spilled(next);
+	}
+	have = le32_to_cpu(next->nr_records);
+	nr = min(nr, RECORDS_PER_BLOCK - have);
+	for (i = 0; i < nr; i++)
+		encode_record(&next->record[have + i], &recs[i]);
+
+	next->nr_records = cpu_to_le32(have + nr);
+	next->p.sequence = cpu_to_le64(md->sequence + 1);
+	next->p.time = cpu_to_le64(ktime_get_real_seconds());
+	next->cursor = cpu_to_le64(md->space->cursor);
+	next->flags = cpu_to_le32(md->needs_check ? FLAG_NEEDS_CHECK : 0);
+
+	/* What the records point at must be there before they can be. */
+	WRITE_ONCE(md->flushes, md->flushes + 1);
+	r = dm_bufio_issue_flush(md->bufio);
+	if (r)
+		return r;
+
+	if (have + nr == RECORDS_PER_BLOCK) {
+		if (!ensure_segment(md, next, le32_to_cpu(next->log_blocks)))
+			what |= WRITE_SPILL;
+	}
+
+	WRITE_ONCE(md->sequence, md->sequence + 1);
+	r = write_waves(md, next, what, log);
+	if (r) {
+		md->ahead = true;
+		return r;
+	}
+	swap(md->hdr, md->next);
+	md->spilled = what & WRITE_SPILL;
+	WRITE_ONCE(md->commits, md->commits + 1);
+	return nr;
+}
+
+static struct disk_log *alloc_log_buffers(void)
+{
+	return kmalloc_array(2, sizeof(struct disk_log), GFP_NOIO);
+}
+
+int dmr_metadata_commit(struct dmr_metadata *md, const struct dmr_record *recs,
+			unsigned int nr, unsigned int *done)
+{
+	struct disk_log *log;
+	int r = 0;
+
+	*done = 0;
+	if (md->params.read_only)
+		return -EROFS;
+	if (md->ahead || count(md->good) < majority(md))
+		return -EIO;
+	log = alloc_log_buffers();
+	if (!log)
+		return -ENOMEM;
+	do {
+		r = commit_batch(md, recs + *done, nr - *done, log);
+		if (r < 0)
+			break;
+		*done += r;
+		r = 0;
+	} while (*done < nr);
+	kfree(log);
+	return r;
+}
+
+int dmr_metadata_save_soft(struct dmr_metadata *md,
+			   const struct dmr_soft_state *soft)
+{
+	struct disk_info *info = md->info;
+	int r;
+
+	if (md->params.read_only)
+		return -EROFS;
+	if (count(md->good) < majority(md))
+		return -EIO;
+	info->read_errors = cpu_to_le64(soft->read_errors);
+	info->write_errors = cpu_to_le64(soft->write_errors);
+	info->salvaged = cpu_to_le64(soft->salvaged);
+	info->lost = cpu_to_le64(soft->lost);
+	info->scrub_sector = cpu_to_le64(soft->scrub_sector);
+	le64_add_cpu(&info->p.sequence, 1);
+	info->p.time = cpu_to_le64(ktime_get_real_seconds());
+	r = write_waves(md, md->hdr, WRITE_INFO, NULL);
+	return r;
+}
+
+void dmr_metadata_get_soft(struct dmr_metadata *md, struct dmr_soft_state *soft)
+{
+	soft->read_errors = le64_to_cpu(md->info->read_errors);
+	soft->write_errors = le64_to_cpu(md->info->write_errors);
+	soft->salvaged = le64_to_cpu(md->info->salvaged);
+	soft->lost = le64_to_cpu(md->info->lost);
+	soft->scrub_sector = le64_to_cpu(md->info->scrub_sector);
+}
+
+void dmr_metadata_set_needs_check(struct dmr_metadata *md, bool needs_check)
+{
+	WRITE_ONCE(md->needs_check, needs_check);
+}
+
+/*
+ * Bad copies are rewritten first, and only they: the state lives in the good
+ * ones. If a failed commit left some of those ahead of the state, the rewrite
+ * carries a higher sequence still, and reaches them once another copy is whole.
+ */
+int dmr_metadata_mend(struct dmr_metadata *md)
+{
+	u8 bad = all_copies(md) & ~md->good, failed;
+	struct disk_log *log;
+	unsigned int what = WRITE_HEADER | WRITE_INFO | WRITE_LOG;
+	bool spill;
+	int r = 0;
+
+	if (md->params.read_only)
+		return -EROFS;
+	spill = le32_to_cpu(md->hdr->nr_records) == RECORDS_PER_BLOCK;
+	if (!bad && !md->ahead && (!spill || md->spilled))
+		return 0;
+	log = alloc_log_buffers();
+	if (!log)
+		return -ENOMEM;
+
+	if (spill) {
+		/* Not counted by any header yet: one wave for all will do. */
+		memcpy(md->next, md->hdr, sizeof(*md->next));
+		if (!ensure_segment(md, md->next, le32_to_cpu(md->hdr->log_blocks)) &&
+		    !memcmp(md->next->segment, md->hdr->segment,
+			    sizeof(md->hdr->segment))) {
+			failed = write_wave(md, md->hdr, md->good, WRITE_SPILL, log);
+			WRITE_ONCE(md->good, md->good & ~failed);
+			md->spilled = md->good;
+			what |= WRITE_SPILL;
+		}
+	}
+
+	if (md->ahead) {
+		WRITE_ONCE(md->sequence, md->sequence + 1);
+		md->hdr->p.sequence = cpu_to_le64(md->sequence);
+	}
+	failed = bad ? write_wave(md, md->hdr, bad, what, log) : 0;
+	if (md->ahead && (bad & ~failed)) {
+		u8 again = write_wave(md, md->hdr, md->good, WRITE_HEADER, log);
+
+		WRITE_ONCE(md->good, md->good & ~again);
+		md->ahead = false;
+	} else if (md->ahead && md->good) {
+		r = write_waves(md, md->hdr, WRITE_HEADER, log);
+		md->ahead = r;
+	}
+	WRITE_ONCE(md->good, md->good | (bad & ~failed));
+	kfree(log);
+	if (r)
+		return r;
+	return failed ? -EIO : count(bad);
+}
+
+/* -------------------------------------------------------------------- open */
+
+/* A header found on the spare, before any is chosen. */
+struct candidate {
+	uuid_t uuid;
+	u64 sequence;
+	u64 place;		/* block */
+	u8 copy;
+};
+
+#define MAX_CANDIDATES	(DMR_MAX_COPIES * 12)
+
+static bool header_fits(const struct disk_header *h, u8 copy, u32 spacing)
+{
+	return block_valid(&h->p, HEADER_MAGIC) && h->p.copy == copy &&
+	       h->p.copies && h->p.copies <= DMR_MAX_COPIES &&
+	       copy < h->p.copies &&
+	       le32_to_cpu(h->p.block_size) == BLOCK_SIZE_BYTES &&
+	       le32_to_cpu(h->p.spacing) == spacing && le64_to_cpu(h->p.sequence);
+}
+
+static bool good_spacing(u32 spacing)
+{
+	return is_power_of_2(spacing) && spacing >= DMR_MIN_SPACING &&
+	       spacing <= DMR_MAX_SPACING;
+}
+
+static bool probe(struct dmr_metadata *md, u64 block, u8 copy, u32 spacing,
+		  struct disk_header *scratch, struct candidate *c)
+{
+	if ((block + 1) * BLOCK_SECTORS > md->params.spare_sectors ||
+	    read_block(md, block, scratch) || !header_fits(scratch, copy, spacing))
+		return false;
+	c->uuid = scratch->p.uuid;
+	c->sequence = le64_to_cpu(scratch->p.sequence);
+	c->place = block;
+	c->copy = copy;
+	return true;
+}
+
+/* Headers at their places for one spacing. */
+static unsigned int probe_spacing(struct dmr_metadata *md, u32 spacing,
+				  struct disk_header *scratch,
+				  struct candidate *c)
+{
+	unsigned int nr = 0;
+	u8 copy;
+
+	for (copy = 0; copy < DMR_MAX_COPIES; copy++)
+		nr += probe(md, (u64)copy * (spacing / BLOCK_SECTORS), copy,
+			    spacing, scratch, &c[nr]);
+	/* The shadow is a second copy 0; the higher sequence will win. */
+	if (probe(md, SLOT_SHADOW, 0, spacing, scratch, &c[nr]) &&
+	    scratch->p.copies == 1)
+		nr++;
+	return nr;
+}
+
+/*
+ * All headers of the geometry that was asked for, or of the one that the first
+ * block names, or else of any.
+ */
+static unsigned int find_headers(struct dmr_metadata *md,
+				 struct disk_header *scratch,
+				 struct candidate *c)
+{
+	unsigned int nr = 0;
+	u32 spacing = md->params.spacing;
+
+	if (!spacing && !read_block(md, 0, scratch)) {
+		u32 named = le32_to_cpu(scratch->p.spacing);
+
+		if (good_spacing(named) && header_fits(scratch, 0, named))
+			spacing = named;
+	}
+	if (spacing)
+		return probe_spacing(md, spacing, scratch, c);
+	for (spacing = DMR_MIN_SPACING; spacing <= DMR_MAX_SPACING; spacing *= 2)
+		nr += probe_spacing(md, spacing, scratch, c + nr);
+	return nr;
+}
+
+/* Index of the header to believe, or -1 with a sentence. */
+static int choose_header(struct dmr_metadata *md, const struct candidate *c,
+			 unsigned int nr, const char **error)
+{
+	unsigned int i, j, most = 0;
+	bool tie = false;
+	int best = -1;
+
+	for (i = 0; i < nr; i++) {
+		unsigned int same = 0;
+
+		if (md->params.uuid_known) {
+			if (!uuid_equal(&c[i].uuid, &md->params.uuid))
+				continue;
+		} else {
+			for (j = 0; j < nr; j++)
+				same += uuid_equal(&c[i].uuid, &c[j].uuid);
+			if (same < most)
+				continue;
+			tie = same == most && best >= 0 &&
+			      !uuid_equal(&c[i].uuid, &c[best].uuid);
+			if (same > most)
+				best = -1;
+			most = same;
+		}
+		if (best < 0 || c[i].sequence > c[best].sequence)
+			best = i;
+	}
+	if (best < 0) {
+		*error = "The spare carries the metadata of another device (other uuid)";
+		return -1;
+	}
+	if (tie) {
+		*error = "The spare carries the metadata of two devices; name one by the DM uuid";
+		return -1;
+	}
+	return best;
+}
+
+static const char *check_header(const struct dmr_metadata *md,
+				const struct disk_header *h)
+{
+	const struct dmr_meta_params *p = &md->params;
+	u32 half = slot_half_blocks(md->spacing), i, within, logs, in_log;
+
+	if (le32_to_cpu(h->incompat))
+		return "The spare uses a format feature that this version does not know";
+	if (le32_to_cpu(h->ro_compat) && !p->read_only)
+		return "The spare uses a feature that this version can only read; open it read-only";
+	if (le64_to_cpu(h->main_sectors) != p->main_sectors)
+		return "The spare belongs to a main device of another size";
+	if (le64_to_cpu(h->spare_sectors) != p->spare_sectors)
+		return "The spare has not the size its metadata was made for";
+	if (le32_to_cpu(h->logical_block_size) != p->block_size)
+		return "The metadata was made for another logical block size";
+	if (p->copies && p->copies != h->p.copies)
+		return "The spare has another number of metadata copies than the table says";
+	if (data_start(md->copies, md->spacing) >= p->spare_sectors)
+		return "The metadata names a region larger than the spare";
+
+	logs = le32_to_cpu(h->log_blocks);
+	if (le32_to_cpu(h->nr_records) > RECORDS_PER_BLOCK)
+		return "The metadata header names more records than it can hold";
+	if (le64_to_cpu(h->segment[0]) != SLOT_LOG * BLOCK_SECTORS &&
+	    le64_to_cpu(h->segment[0]) != (SLOT_LOG + half) * BLOCK_SECTORS)
+		return "The metadata header names an impossible log segment";
+	in_log = logs ? log_segment(md, logs - 1, &within) : 0;
+	if (in_log == NR_SEGMENTS)
+		return "The metadata header names an impossible log length";
+	for (i = 1; i <= in_log; i++)
+		if (!h->segment[i])
+			return "The metadata header lacks a log segment";
+	return NULL;
+}
+
+/* Log segments are no longer free. Also checks their bounds and overlap. */
+static const char *take_segments(struct dmr_metadata *md)
+{
+	const struct disk_header *h = md->hdr;
+	unsigned int i;
+
+	for (i = 1; i < NR_SEGMENTS; i++) {
+		u64 at = le64_to_cpu(h->segment[i]);
+		u64 len = (u64)segment_blocks(md, i) * md->copies * BLOCK_SECTORS;
+
+		if (at && (at % BLOCK_SECTORS || dmr_space_take(md->space, at, len)))
+			return "The metadata header names an impossible log segment";
+	}
+	return NULL;
+}
+
+static int feed(const struct disk_record *d, dmr_record_fn fn, void *context)
+{
+	struct dmr_record r = {
+		.main = le64_to_cpu(d->main),
+		.spare = le64_to_cpu(d->spare),
+		.sectors = le32_to_cpu(d->sectors),
+		.kind = le16_to_cpu(d->kind),
+		.errors = le16_to_cpu(d->errors),
+		.time = le64_to_cpu(d->time),
+	};
+
+	return fn(context, &r);
+}
+
+#define PREFETCH_BLOCKS	64
+
+static void prefetch_log(struct dmr_metadata *md, u32 index, u32 nr)
+{
+	u32 within, run;
+	unsigned int i = log_segment(md, index, &within);
+	u8 copy;
+
+	run = min3(nr, (u32)PREFETCH_BLOCKS, segment_blocks(md, i) - within);
+	for (copy = 0; copy < md->copies; copy++)
+		dm_bufio_prefetch(md->bufio, log_place(md, md->hdr, index, copy), run);
+}
+
+/* Replay the log, then the header; find out which copies lack something. */
+static const char *load_records(struct dmr_metadata *md, struct disk_log *log,
+				dmr_record_fn fn, void *context)
+{
+	u32 i, j, crc = 0, nr = le32_to_cpu(md->hdr->log_blocks);
+	u8 newest_in;
+
+	for (i = 0; i < nr; i++) {
+		if (i % PREFETCH_BLOCKS == 0)
+			prefetch_log(md, i, nr - i);
+		if (read_log_block(md, i, log, log + 1, &newest_in))
+			return "A block of the log is damaged in every copy of the metadata";
+		md->good &= newest_in;
+		crc = ~crc32_le(~crc, (u8 *)log->record, sizeof(log->record));
+		for (j = 0; j < RECORDS_PER_BLOCK; j++)
+			if (feed(&log->record[j], fn, context))
+				return "The metadata holds an impossible record";
+	}
+	if (crc != le32_to_cpu(md->hdr->log_crc))
+		return "The log of the metadata lacks records that were acknowledged";
+
+	nr = le32_to_cpu(md->hdr->nr_records);
+	for (i = 0; i < nr; i++)
+		if (feed(&md->hdr->record[i], fn, context))
+			return "The metadata holds an impossible record";
+	return NULL;
+}
+
+static void load_info(struct dmr_metadata *md, struct disk_info *scratch)
+{
+	u64 newest = 0;
+	u8 copy, newest_in = 0;
+
+	for (copy = 0; copy < md->copies; copy++) {
+		u64 seq;
+
+		if (read_block(md, slot_block(md, copy, SLOT_INFO), scratch) ||
+		    !block_valid(&scratch->p, INFO_MAGIC) ||
+		    scratch->p.copy != copy ||
+		    !uuid_equal(&scratch->p.uuid, &md->hdr->p.uuid))
+			continue;
+		seq = le64_to_cpu(scratch->p.sequence);
+		if (seq > newest) {
+			newest = seq;
+			newest_in = 0;
+			memcpy(md->info, scratch, sizeof(*scratch));
+		}
+		if (seq == newest)
+			newest_in |= 1u << copy;
+	}
+	md->good &= newest_in;
+}
+
+static void init_info(struct dmr_metadata *md, const uuid_t *uuid)
+{
+	struct disk_prefix *p = &md->info->p;
+
+	memset(md->info, 0, sizeof(*md->info));
+	p->magic = cpu_to_le32(INFO_MAGIC);
+	p->version = cpu_to_le32(FORMAT_VERSION);
+	p->sequence = cpu_to_le64(1);
+	p->time = cpu_to_le64(ktime_get_real_seconds());
+	p->uuid = *uuid;
+}
+
+/* Which of the headers found are the chosen one, at its place? */
+static u8 headers_like(const struct candidate *c, unsigned int nr,
+		       const struct candidate *best)
+{
+	u8 mask = 0;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		if (uuid_equal(&c[i].uuid, &best->uuid) &&
+		    c[i].sequence == best->sequence &&
+		    !(c[i].copy == 0 && c[i].place != 0))
+			mask |= 1u << c[i].copy;
+	return mask;
+}
+
+static const char *load(struct dmr_metadata *md, const struct candidate *c,
+			unsigned int nr, struct disk_log *log,
+			dmr_record_fn fn, void *context)
+{
+	const char *error = NULL;
+	struct disk_header *h = md->hdr;
+	int best = choose_header(md, c, nr, &error);
+
+	if (best < 0)
+		return error;
+	if (read_block(md, c[best].place, h))
+		return "The metadata could not be read twice; check the spare device";
+	md->copies = h->p.copies;
+	md->spacing = le32_to_cpu(h->p.spacing);
+	md->chosen = c[best].copy;
+	error = check_header(md, h);
+	if (error)
+		return error;
+
+	md->good = headers_like(c, nr, &c[best]) & all_copies(md);
+	md->sequence = c[best].sequence;
+	md->needs_check = le32_to_cpu(h->flags) & FLAG_NEEDS_CHECK;
+	init_info(md, &h->p.uuid);
+	load_info(md, (struct disk_info *)log);
+
+	if (dmr_space_init(md->space, data_start(md->copies, md->spacing),
+			   md->params.spare_sectors))
+		return "Out of memory";
+	if (le64_to_cpu(h->cursor) > md->space->start &&
+	    le64_to_cpu(h->cursor) <= md->space->end)
+		md->space->cursor = le64_to_cpu(h->cursor);
+	error = take_segments(md);
+	return error ?: load_records(md, log, fn, context);
+}
+
+/* Is the whole region zero? A region that can't be read is not. */
+static bool region_zero(struct dmr_metadata *md, void *scratch)
+{
+	u64 block, nr = region_sectors(md->copies, md->spacing) / BLOCK_SECTORS;
+
+	for (block = 0; block < nr; block++)
+		if (read_block(md, block, scratch) ||
+		    memchr_inv(scratch, 0, BLOCK_SIZE_BYTES))
+			return false;
+	return true;
+}
+
+static const char *format(struct dmr_metadata *md)
+{
+	struct disk_header *h = md->hdr;
+
+	if (md->params.read_only)
+		return "The spare is empty and opened read-only";
+	memset(h, 0, sizeof(*h));
+	h->p.magic = cpu_to_le32(HEADER_MAGIC);
+	h->p.version = cpu_to_le32(FORMAT_VERSION);
+	h->p.sequence = cpu_to_le64(1);
+	h->p.time = cpu_to_le64(ktime_get_real_seconds());
+	h->p.copies = md->copies;
+	h->p.block_size = cpu_to_le32(BLOCK_SIZE_BYTES);
+	h->p.spacing = cpu_to_le32(md->spacing);
+	if (md->params.uuid_known)
+		h->p.uuid = md->params.uuid;
+	else
+		generate_random_uuid(h->p.uuid.b);
+	h->main_sectors = cpu_to_le64(md->params.main_sectors);
+	h->spare_sectors = cpu_to_le64(md->params.spare_sectors);
+	h->generation = cpu_to_le64(1);
+	h->cursor = cpu_to_le64(data_start(md->copies, md->spacing));
+	h->logical_block_size = cpu_to_le32(md->params.block_size);
+	h->segment[0] = cpu_to_le64(SLOT_LOG * BLOCK_SECTORS);
+	init_info(md, &h->p.uuid);
+	md->sequence = 1;
+	md->formatted = true;
+
+	if (dmr_space_init(md->space, data_start(md->copies, md->spacing),
+			   md->params.spare_sectors))
+		return "Out of memory";
+	md->good = all_copies(md);
+	if (write_waves(md, h, WRITE_HEADER | WRITE_INFO, NULL))
+		return "The spare could not be formatted: writing the metadata failed";
+	return NULL;
+}
+
+/* There is no valid header: say what there is instead, or format it. */
+static const char *load_other(struct dmr_metadata *md, void *scratch)
+{
+	const struct disk_prefix *p = scratch;
+
+	md->copies = md->params.copies ?: DMR_DEFAULT_COPIES;
+	md->spacing = md->params.spacing ?: DMR_DEFAULT_SPACING;
+	if (data_start(md->copies, md->spacing) >= md->params.spare_sectors)
+		return "The spare is too small: it must be larger than the metadata region, rounded up to a MiB";
+	if (region_zero(md, scratch))
+		return format(md);
+	if (read_block(md, 0, scratch))
+		return "The metadata of the spare can't be read";
+	if (!memcmp(scratch, V3_MAGIC, 8))
+		return "The spare holds dm-remap v3.0 metadata; import it with dmremapctl";
+	if (le32_to_cpu(p->magic) != HEADER_MAGIC)
+		return "The spare holds something else; use a blank one or dmremapctl create --format";
+	if (le32_to_cpu(p->block_size) == V42_STRUCT_SIZE)
+		return "The spare holds dm-remap v4.2 metadata; import it with dmremapctl";
+	return "The metadata of the spare is damaged in every copy; look at it with dmremapctl inspect";
+}
+
+struct dmr_metadata *dmr_metadata_open(const struct dmr_meta_params *params,
+				       struct dmr_space *space,
+				       dmr_record_fn fn, void *context,
+				       const char **error)
+{
+	struct dmr_metadata *md = kzalloc(sizeof(*md), GFP_KERNEL);
+	struct candidate *c = kcalloc(MAX_CANDIDATES, sizeof(*c), GFP_KERNEL);
+	struct disk_log *log = alloc_log_buffers();
+	unsigned int nr;
+
+	*error = "Out of memory";
+	if (!md || !c || !log)
+		goto out;
+	md->params = *params;
+	md->space = space;
+	md->hdr = kzalloc(sizeof(*md->hdr), GFP_KERNEL);
+	md->next = kzalloc(sizeof(*md->next), GFP_KERNEL);
+	md->info = kzalloc(sizeof(*md->info), GFP_KERNEL);
+	if (!md->hdr || !md->next || !md->info)
+		goto out;
+	md->bufio = dm_bufio_client_create(params->spare, BLOCK_SIZE_BYTES,
+					   2, 0, NULL, NULL, 0);
+	if (IS_ERR(md->bufio)) {
+		md->bufio = NULL;
+		goto out;
+	}
+
+	nr = find_headers(md, (struct disk_header *)log, c);
+	*error = nr ? load(md, c, nr, log, fn, context) : load_other(md, log);
+out:
+	kfree(log);
+	kfree(c);
+	if (!*error)
+		return md;
+	if (md)
+		dmr_metadata_close(md);
+	return NULL;
+}
+
+void dmr_metadata_close(struct dmr_metadata *md)
+{
+	if (md->bufio)
+		dm_bufio_client_destroy(md->bufio);
+	kfree(md->info);
+	kfree(md->next);
+	kfree(md->hdr);
+	kfree(md);
+}
+
+void dmr_metadata_status(struct dmr_metadata *md, struct dmr_meta_status *st)
+{
+	st->uuid = md->hdr->p.uuid;
+	st->sequence = READ_ONCE(md->sequence);
+	st->copies = md->copies;
+	st->good = READ_ONCE(md->good);
+	st->valid = count(st->good);
+	st->spacing = md->spacing;
+	st->log_blocks = le32_to_cpu(md->hdr->log_blocks);
+	st->commits = READ_ONCE(md->commits);
+	st->block_writes = READ_ONCE(md->block_writes);
+	st->flushes = READ_ONCE(md->flushes);
+	st->needs_check = READ_ONCE(md->needs_check);
+	st->formatted = md->formatted;
+	st->chosen = md->chosen;
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The metadata on the spare. Only dm-remap-v4-metadata.c knows the format
+ * (docs/on-disk-format.md); it never sees a bio, and its callers never see a
+ * block. All functions may sleep and none may be called from map or end_io.
+ *
+ * One caller at a time: the target's worker while the device is live, the
+ * preresume and postsuspend hooks otherwise. There are no locks; struct
+ * dmr_meta_status is for everybody else.
+ */
+#ifndef DM_REMAP_V4_METADATA_H
+#define DM_REMAP_V4_METADATA_H
+
+#include <linux/blkdev.h>
+#include <linux/types.h>
+#include <linux/uuid.h>
+
+#include "dm-remap-v4-space.h"
+
+#define DMR_MAX_COPIES		8
+#define DMR_DEFAULT_COPIES	5
+#define DMR_DEFAULT_SPACING	256	/* sectors */
+#define DMR_MIN_SPACING		64
+#define DMR_MAX_SPACING		32768
+
+enum dmr_record_kind {
+	DMR_REC_REMAP = 1,
+	DMR_REC_PENDING = 2,
+	DMR_REC_FREE = 4,
+	DMR_REC_BAD_SPARE = 8,
+};
+
+struct dmr_record {
+	u64 main;		/* sector of the main device; 0 for BAD_SPARE */
+	u64 spare;		/* sector of the spare; 0 for PENDING and FREE */
+	u32 sectors;
+	u16 kind;		/* enum dmr_record_kind */
+	u16 errors;
+	u64 time;		/* seconds since 1970 */
+};
+
+/* State that may be a little out of date after a crash. */
+struct dmr_soft_state {
+	u64 read_errors;
+	u64 write_errors;
+	u64 salvaged;		/* sectors */
+	u64 lost;		/* sectors */
+	u64 scrub_sector;
+};
+
+struct dmr_meta_params {
+	struct block_device *spare;
+	u64 main_sectors;
+	u64 spare_sectors;
+	u32 block_size;		/* logical block size of the stacked device, bytes */
+	u32 copies;		/* 0: as found, or the default for a fresh spare */
+	u32 spacing;		/* sectors; 0 likewise */
+	bool uuid_known;	/* the metadata must carry @uuid */
+	uuid_t uuid;
+	bool read_only;		/* write nothing, not even to mend */
+};
+
+struct dmr_metadata;
+
+typedef int (*dmr_record_fn)(void *context, const struct dmr_record *rec);
+
+/*
+ * Open the metadata of a spare, or format a spare whose region is all zero.
+ * Log segments are taken out of *@space, which it initialises, and each record
+ * is handed to @fn in order. On failure *@error is a sentence for the owner and
+ * nothing has been written; mending is the caller's next step.
+ */
+struct dmr_metadata *dmr_metadata_open(const struct dmr_meta_params *params,
+				       struct dmr_space *space,
+				       dmr_record_fn fn, void *context,
+				       const char **error);
+void dmr_metadata_close(struct dmr_metadata *md);
+
+/*
+ * Rewrite whatever is damaged or stale in any copy. Returns the number of
+ * copies that were mended, or a negative error if one could not be.
+ */
+int dmr_metadata_mend(struct dmr_metadata *md);
+
+/*
+ * Make @nr records durable, in all good copies, after flushing what was
+ * written to the spare before. @nr may be 0: a commit of the cursor alone. On
+ * error nothing of the last partial batch may be relied on, *@done tells how
+ * many records are durable.
+ */
+int dmr_metadata_commit(struct dmr_metadata *md, const struct dmr_record *recs,
+			unsigned int nr, unsigned int *done);
+
+/* Write the soft state, in two waves as well. */
+int dmr_metadata_save_soft(struct dmr_metadata *md,
+			   const struct dmr_soft_state *soft);
+void dmr_metadata_get_soft(struct dmr_metadata *md, struct dmr_soft_state *soft);
+
+/* Recorded with the next commit that succeeds. */
+void dmr_metadata_set_needs_check(struct dmr_metadata *md, bool needs_check);
+
+struct dmr_meta_status {
+	uuid_t uuid;
+	u64 sequence;
+	u32 copies;
+	u32 valid;		/* copies known to be good */
+	u32 spacing;		/* sectors */
+	u32 log_blocks;
+	u64 commits;		/* since open */
+	u64 block_writes;
+	u64 flushes;
+	bool needs_check;
+	bool formatted;		/* this open made a fresh spare */
+	s8 chosen;		/* copy whose header was taken */
+	u8 good;		/* bit per copy */
+};
+
+/* Any context that may read: plain READ_ONCE copies of counters. */
+void dmr_metadata_status(struct dmr_metadata *md, struct dmr_meta_status *st);
+
+#endif

@@ -1,0 +1,733 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * dm-remap-v4: keeps a disk with bad sectors in service by redirecting them to
+ * a spare device. docs/target.md is the page for users.
+ *
+ * This file has the constructor, the life cycle, and the two ends of every
+ * bio: map, where most go straight to the main device, and end_io, where those
+ * that fail leave for the worker (dm-remap-v4-recover.c).
+ */
+#include <linux/blk-integrity.h>
+#include <linux/module.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+#include "dm-remap-v4.h"
+
+#define DM_MSG_PREFIX "remap-v4"
+
+#define MIN_CLONES 16
+
+bool dmr_autosave_enabled = true;
+module_param_named(dm_remap_autosave_enabled, dmr_autosave_enabled, bool, 0644);
+MODULE_PARM_DESC(dm_remap_autosave_enabled,
+		 "Save error counters and statistics from time to time");
+
+unsigned int dmr_autosave_interval = 60;
+
+static int set_interval(const char *val, const struct kernel_param *kp)
+{
+	return param_set_uint_minmax(val, kp, 1, 3600);
+}
+
+static const struct kernel_param_ops interval_ops = {
+	.set = set_interval,
+	.get = param_get_uint,
+};
+module_param_cb(dm_remap_autosave_interval, &interval_ops,
+		&dmr_autosave_interval, 0644);
+MODULE_PARM_DESC(dm_remap_autosave_interval,
+		 "Seconds between two of these, 1 to 3600");
+
+/*
+ * Spares in use, so that two devices never write one spare. An old and a new
+ * table of one device share it: the old lets go in postsuspend, the new takes
+ * it in preresume. Protected by claim_lock.
+ */
+static LIST_HEAD(claims);
+static DEFINE_MUTEX(claim_lock);
+
+/* --------------------------------------------------------------- a bio, in */
+
+static void defer_bio(struct dmr_target *c, struct bio *bio)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&c->lock, flags);
+	bio_list_add(&c->deferred, bio);
+	spin_unlock_irqrestore(&c->lock, flags);
+	queue_work(c->wq, &c->worker);
+}
+
+static enum dmr_route finish(struct bio *bio, blk_status_t status)
+{
+	dmr_bio(bio)->owned = true;
+	bio->bi_status = status;
+	bio_endio(bio);
+	return DMR_DONE;
+}
+
+static enum dmr_route send(struct dmr_target *c, struct bio *bio,
+			   struct dm_dev *dev, sector_t sector)
+{
+	struct dmr_bio *pb = dmr_bio(bio);
+
+	pb->iter = bio->bi_iter;
+	pb->epoch = dmr_hold_count(&c->hold);
+	bio_set_dev(bio, dev->bdev);
+	bio->bi_iter.bi_sector = sector;
+	return DMR_SUBMIT;
+}
+
+/*
+ * Where does @bio go, whose bi_sector counts on main? Only the first part of
+ * it that has one answer is taken if @may_split. Under rcu_read_lock(), which
+ * covers the lookup and the count (dm-remap-v4-hold.h).
+ */
+enum dmr_route dmr_route_bio(struct dmr_target *c, struct bio *bio, bool may_split)
+{
+	sector_t sector = bio->bi_iter.bi_sector, len, all;
+	struct dmr_extent ex;
+	bool held;
+
+	if (likely(!READ_ONCE(c->divert)))
+		return send(c, bio, c->main, sector);
+
+	len = all = bio_sectors(bio);
+	held = dmr_hold_lookup(&c->hold, sector, &len);
+	dmr_map_lookup(&c->map, sector, len, &ex);
+	if (!held)
+		len = ex.len;
+	if (len < all) {
+		if (!may_split)
+			return DMR_DEFER;
+		dm_accept_partial_bio(bio, len);
+	}
+	if (held)
+		return DMR_DEFER;
+
+	if (ex.kind == DMR_LINEAR)
+		return send(c, bio, c->main, sector);
+	if (bio_op(bio) == REQ_OP_DISCARD)
+		return finish(bio, BLK_STS_OK);	/* advice, see discard_main() */
+	if (ex.kind == DMR_REMAP)
+		return send(c, bio, c->spare, ex.spare);
+	if (bio_op(bio) == REQ_OP_READ)
+		return finish(bio, BLK_STS_MEDIUM);
+	return DMR_DEFER;
+}
+
+static int dmr_map_bio(struct dm_target *ti, struct bio *bio)
+{
+	struct dmr_target *c = ti->private;
+	struct dmr_bio *pb = dmr_bio(bio);
+	enum dmr_route route;
+	bool may_split;
+
+	pb->epoch = DMR_UNCOUNTED;
+	pb->owned = false;
+	pb->error = BLK_STS_OK;
+
+	if (unlikely(bio->bi_opf & REQ_PREFLUSH)) {
+		/* Empty: core sends the data apart. One to each device. */
+		bio_set_dev(bio, dm_bio_get_target_bio_nr(bio) ? c->spare->bdev :
+								 c->main->bdev);
+		return DM_MAPIO_REMAPPED;
+	}
+
+	bio->bi_iter.bi_sector = dm_target_offset(ti, bio->bi_iter.bi_sector);
+	/* Core doesn't let discards and the like be accepted in part. */
+	may_split = bio_op(bio) == REQ_OP_READ || bio_op(bio) == REQ_OP_WRITE;
+
+	rcu_read_lock();
+	route = dmr_route_bio(c, bio, may_split);
+	rcu_read_unlock();
+
+	if (likely(route == DMR_SUBMIT))
+		return DM_MAPIO_REMAPPED;
+	if (route == DMR_DEFER) {
+		pb->owned = true;
+		pb->iter = bio->bi_iter;
+		if (bio->bi_opf & REQ_NOWAIT)
+			bio_wouldblock_error(bio);
+		else
+			defer_bio(c, bio);
+	}
+	return DM_MAPIO_SUBMITTED;
+}
+
+/* -------------------------------------------------------------- a bio, out */
+
+/*
+ * Errors that may be the medium's. Whatever else went wrong (transport,
+ * timeout, reservation, resources) would go wrong for the neighbours as well.
+ */
+bool dmr_may_be_medium(enum req_op op, blk_status_t status)
+{
+	return status == BLK_STS_MEDIUM || status == BLK_STS_IOERR ||
+	       (op == REQ_OP_WRITE && status == BLK_STS_TARGET);
+}
+
+static bool worth_saving(const struct bio *bio, blk_status_t status)
+{
+	switch (bio_op(bio)) {
+	case REQ_OP_READ:
+		return !(bio->bi_opf & REQ_RAHEAD) &&
+		       dmr_may_be_medium(REQ_OP_READ, status);
+	case REQ_OP_WRITE:
+	case REQ_OP_WRITE_ZEROES:
+		return dmr_may_be_medium(bio_op(bio), status);
+	default:
+		return false;
+	}
+}
+
+static int dmr_end_io(struct dm_target *ti, struct bio *bio, blk_status_t *error)
+{
+	struct dmr_target *c = ti->private;
+	struct dmr_bio *pb = dmr_bio(bio);
+
+	if (likely(pb->epoch != DMR_UNCOUNTED)) {
+		unsigned int epoch = pb->epoch;
+
+		pb->epoch = DMR_UNCOUNTED;
+		/* Its I/O is over, also if the worker looks into it next. */
+		dmr_hold_uncount(&c->hold, epoch);
+	} else {
+		return DM_ENDIO_DONE;	/* a flush, or finished by ourselves */
+	}
+	if (likely(!*error) || !worth_saving(bio, *error))
+		return DM_ENDIO_DONE;
+	if (READ_ONCE(c->mode) != DMR_RW || READ_ONCE(c->breaker))
+		return DM_ENDIO_DONE;
+
+	pb->error = *error;
+	pb->owned = true;
+	defer_bio(c, bio);
+	return DM_ENDIO_INCOMPLETE;
+}
+
+/* ------------------------------------------------------------- constructor */
+
+static int parse_features(struct dmr_target *c, struct dm_arg_set *as)
+{
+	static const struct dm_arg args[] = {
+		{ 0, 5, "Invalid number of feature arguments" },
+		{ 1, DMR_MAX_COPIES, "Feature 'copies' takes a number from 1 to 8" },
+		{ DMR_MIN_SPACING, DMR_MAX_SPACING,
+		  "Feature 'spacing' takes a number of sectors from 64 to 32768" },
+	};
+	struct dm_target *ti = c->ti;
+	unsigned int nr;
+
+	if (!as->argc)
+		return 0;
+	if (dm_read_arg_group(&args[0], as, &nr, &ti->error))
+		return -EINVAL;
+	if (as->argc != nr) {
+		ti->error = "The number of feature arguments does not fit them";
+		return -EINVAL;
+	}
+	while (as->argc) {
+		const char *word = dm_shift_arg(as);
+
+		if (!strcasecmp(word, "relocate_weak")) {
+			c->relocate_weak = true;
+		} else if (!strcasecmp(word, "copies")) {
+			if (dm_read_arg(&args[1], as, &c->copies, &ti->error))
+				return -EINVAL;
+		} else if (!strcasecmp(word, "spacing")) {
+			if (dm_read_arg(&args[2], as, &c->spacing, &ti->error))
+				return -EINVAL;
+			if (!is_power_of_2(c->spacing)) {
+				ti->error = "Feature 'spacing' must be a power of two";
+				return -EINVAL;
+			}
+		} else {
+			ti->error = "Unknown feature argument";
+			DMERR("unknown feature argument '%s'", word);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+static int get_devices(struct dmr_target *c, struct dm_arg_set *as)
+{
+	struct dm_target *ti = c->ti;
+
+	if (dm_get_device(ti, dm_shift_arg(as), dm_table_get_mode(ti->table), &c->main)) {
+		ti->error = "Can't open the main device";
+		return -ENODEV;
+	}
+	if (dm_get_device(ti, dm_shift_arg(as), dm_table_get_mode(ti->table), &c->spare)) {
+		ti->error = "Can't open the spare device";
+		return -ENODEV;
+	}
+	if (c->main->bdev == c->spare->bdev) {
+		ti->error = "Main and spare are the same device";
+		return -EINVAL;
+	}
+	if (bdev_is_zoned(c->main->bdev) || bdev_is_zoned(c->spare->bdev)) {
+		ti->error = "Zoned devices are not supported";
+		return -EINVAL;
+	}
+	if (bdev_get_integrity(c->main->bdev) || bdev_get_integrity(c->spare->bdev)) {
+		ti->error = "Devices with an integrity profile are not supported";
+		return -EINVAL;
+	}
+	c->main_sectors = bdev_nr_sectors(c->main->bdev);
+	c->spare_sectors = bdev_nr_sectors(c->spare->bdev);
+	if (ti->len > c->main_sectors) {
+		ti->error = "The target is longer than the main device";
+		return -EINVAL;
+	}
+	if (c->main_sectors > DMR_MAP_MAX_SECTOR ||
+	    c->spare_sectors > DMR_MAP_MAX_SECTOR) {
+		ti->error = "A device is larger than 128 PiB";
+		return -EINVAL;
+	}
+	c->block = max(bdev_logical_block_size(c->main->bdev),
+		       bdev_logical_block_size(c->spare->bdev)) >> SECTOR_SHIFT;
+	return 0;
+}
+
+static struct bio *alloc_bounce(void)
+{
+	struct bio *bio = bio_kmalloc(DMR_BOUNCE_PAGES, GFP_KERNEL);
+	unsigned int i;
+
+	if (!bio)
+		return NULL;
+	bio_init(bio, NULL, bio->bi_inline_vecs, DMR_BOUNCE_PAGES, 0);
+	for (i = 0; i < DMR_BOUNCE_PAGES; i++) {
+		struct page *page = alloc_page(GFP_KERNEL);
+
+		if (!page) {
+			bio_free_pages(bio);
+			kfree(bio);
+			return NULL;
+		}
+		__bio_add_page(bio, page, PAGE_SIZE, 0);
+	}
+	return bio;
+}
+
+static void free_bounce(struct bio *bio)
+{
+	if (bio) {
+		bio_free_pages(bio);
+		bio_uninit(bio);
+		kfree(bio);
+	}
+}
+
+static void destroy(struct dmr_target *c)
+{
+	free_bounce(c->bounce[1]);
+	free_bounce(c->bounce[0]);
+	kvfree(c->txn);
+	if (c->wq)
+		destroy_workqueue(c->wq);
+	bioset_exit(&c->bs);
+	if (c->map.unused)
+		dmr_map_exit(&c->map);
+	dmr_hold_exit(&c->hold);
+	if (c->spare)
+		dm_put_device(c->ti, c->spare);
+	if (c->main)
+		dm_put_device(c->ti, c->main);
+	kfree(c);
+}
+
+static int allocate(struct dmr_target *c)
+{
+	struct dm_target *ti = c->ti;
+
+	ti->error = "Out of memory";
+	if (dmr_hold_init(&c->hold) || dmr_map_init(&c->map) ||
+	    bioset_init(&c->bs, MIN_CLONES, 0, 0))
+		return -ENOMEM;
+	c->wq = alloc_ordered_workqueue("dm-remap-v4", WQ_MEM_RECLAIM);
+	c->txn = kvzalloc(sizeof(*c->txn), GFP_KERNEL);
+	c->bounce[0] = alloc_bounce();
+	c->bounce[1] = alloc_bounce();
+	if (!c->wq || !c->txn || !c->bounce[0] || !c->bounce[1])
+		return -ENOMEM;
+	ti->error = NULL;
+	return 0;
+}
+
+/* <main_dev> <spare_dev> [<#feature args> <arg>...] */
+static int dmr_ctr(struct dm_target *ti, unsigned int argc, char **argv)
+{
+	struct dm_arg_set as = { .argc = argc, .argv = argv };
+	struct dmr_target *c;
+	int r;
+
+	if (argc < 2) {
+		ti->error = "Usage: <main device> <spare device> [<number of feature args> <arg>...]";
+		return -EINVAL;
+	}
+	c = kzalloc(sizeof(*c), GFP_KERNEL);
+	if (!c) {
+		ti->error = "Out of memory";
+		return -ENOMEM;
+	}
+	c->ti = ti;
+	spin_lock_init(&c->lock);
+	mutex_init(&c->live);
+	bio_list_init(&c->deferred);
+	INIT_LIST_HEAD(&c->requests);
+	INIT_LIST_HEAD(&c->claimed);
+	INIT_WORK(&c->worker, dmr_worker);
+	INIT_DELAYED_WORK(&c->autosave, dmr_autosave);
+	INIT_WORK(&c->event_work, dmr_event_work);
+	init_completion(&c->kobj_released);
+
+	r = get_devices(c, &as);
+	if (!r)
+		r = parse_features(c, &as);
+	if (!r)
+		r = allocate(c);
+	if (r) {
+		destroy(c);
+		return r;
+	}
+	c->read_only = !(dm_table_get_mode(ti->table) & FMODE_WRITE);
+
+	ti->private = c;
+	ti->per_io_data_size = sizeof(struct dmr_bio);
+	ti->num_flush_bios = 2;		/* 0: main, 1: spare */
+	ti->flush_supported = true;
+	ti->num_discard_bios = 1;
+	ti->discards_supported = bdev_max_discard_sectors(c->main->bdev);
+	ti->num_write_zeroes_bios = 1;
+	/* Secure erase stays 0: old data would remain on the other device. */
+	return 0;
+}
+
+static void dmr_dtr(struct dm_target *ti)
+{
+	struct dmr_target *c = ti->private;
+
+	cancel_work_sync(&c->event_work);
+	destroy(c);
+}
+
+/* -------------------------------------------------------------- life cycle */
+
+static int claim_spare(struct dmr_target *c)
+{
+	struct dmr_target *other;
+	int r = 0;
+
+	mutex_lock(&claim_lock);
+	list_for_each_entry(other, &claims, claimed) {
+		if (other->spare->bdev->bd_dev == c->spare->bdev->bd_dev) {
+			DMERR("%s: the spare %s is in use by %s", c->name,
+			      c->spare->name, other->name);
+			r = -EBUSY;
+		}
+	}
+	if (!r)
+		list_add(&c->claimed, &claims);
+	mutex_unlock(&claim_lock);
+	return r;
+}
+
+static void release_spare(struct dmr_target *c)
+{
+	mutex_lock(&claim_lock);
+	list_del_init(&c->claimed);
+	mutex_unlock(&claim_lock);
+}
+
+/* Check a record against the devices and replay it. */
+static int load_record(void *context, const struct dmr_record *rec)
+{
+	struct dmr_target *c = context;
+	u64 main = rec->main, spare = rec->spare, len = rec->sectors;
+	bool on_main = rec->kind != DMR_REC_BAD_SPARE;
+	bool on_spare = rec->kind == DMR_REC_REMAP || rec->kind == DMR_REC_BAD_SPARE;
+	enum dmr_kind kind;
+
+	if (!len || len & (c->block - 1) || (main | spare) & (c->block - 1))
+		return -EINVAL;
+	if (main >= c->main_sectors || len > c->main_sectors - main)
+		return -EINVAL;
+	if (on_spare && (spare < c->space.start || spare >= c->space.end ||
+			 len > c->space.end - spare))
+		return -EINVAL;
+	if ((!on_main && main) || (!on_spare && spare))
+		return -EINVAL;
+
+	switch (rec->kind) {
+	case DMR_REC_BAD_SPARE:
+		/* May be recorded again, in part or whole. */
+		for (; len; spare += c->block, len -= c->block)
+			dmr_space_take(&c->space, spare, c->block);
+		return 0;
+	case DMR_REC_REMAP:
+		kind = DMR_REMAP;
+		break;
+	case DMR_REC_PENDING:
+		kind = DMR_PENDING;
+		break;
+	case DMR_REC_FREE:
+		kind = DMR_LINEAR;
+		break;
+	default:
+		return -EINVAL;
+	}
+	len = rec->sectors;
+	if (dmr_map_reserve(&c->map, 4))
+		return -ENOMEM;
+	dmr_map_set(&c->map, main, len, kind, spare);
+	return 0;
+}
+
+/* After the replay: the places of all remaps are in use, each once. */
+static int take_remapped(struct dmr_target *c)
+{
+	sector_t cursor = c->space.cursor, sector = 0;
+	struct dmr_extent ex;
+
+	for (; sector < c->main_sectors; sector += ex.len) {
+		dmr_lookup(c, sector, c->main_sectors - sector, &ex);
+		if (ex.kind == DMR_REMAP &&
+		    dmr_space_take(&c->space, ex.spare, ex.len))
+			return -EINVAL;
+	}
+	c->space.cursor = cursor;
+	return 0;
+}
+
+static int wanted_uuid(struct dmr_target *c, struct dmr_meta_params *p)
+{
+	static const char prefix[] = "DMREMAP-";
+
+	if (strncmp(c->uuid, prefix, strlen(prefix)))
+		return 0;
+	p->uuid_known = true;
+	return uuid_parse(c->uuid + strlen(prefix), &p->uuid);
+}
+
+static void tell_loaded(struct dmr_target *c)
+{
+	const struct dmr_meta_status *m = &c->meta;
+
+	if (m->formatted) {
+		DMINFO("%s: formatted the spare, uuid %pU", c->name, &m->uuid);
+		return;
+	}
+	DMINFO("%s: Selected metadata copy %d: seq=%llu, valid_copies=%u/%u",
+	       c->name, m->chosen, m->sequence, m->valid, m->copies);
+	DMINFO("%s: Restored %llu remap entries from persistent metadata",
+	       c->name, c->map.nr_remap);
+}
+
+static int load_metadata(struct dmr_target *c)
+{
+	struct dmr_meta_params params = {
+		.spare = c->spare->bdev,
+		.main_sectors = c->main_sectors,
+		.spare_sectors = c->spare_sectors,
+		.block_size = c->block << SECTOR_SHIFT,
+		.copies = c->copies,
+		.spacing = c->spacing,
+		.read_only = c->read_only,
+	};
+	struct dmr_soft_state soft;
+	const char *error = NULL;
+	int r;
+
+	if (wanted_uuid(c, &params)) {
+		DMERR("%s: the DM uuid does not end in a uuid", c->name);
+		return -EINVAL;
+	}
+	memset(&c->space, 0, sizeof(c->space));
+	c->md = dmr_metadata_open(&params, &c->space, load_record, c, &error);
+	if (c->md && take_remapped(c)) {
+		error = "Two remaps share a place on the spare";
+		dmr_metadata_close(c->md);
+		c->md = NULL;
+	}
+	if (!c->md) {
+		DMERR("%s: %s", c->name, error);
+		return -EINVAL;
+	}
+
+	dmr_metadata_status(c->md, &c->meta);
+	tell_loaded(c);
+	if (!c->read_only) {
+		r = dmr_metadata_mend(c->md);
+		if (r > 0)
+			DMINFO("%s: mended %d copies of the metadata", c->name, r);
+		else if (r < 0)
+			DMWARN("%s: a copy of the metadata could not be mended", c->name);
+		dmr_metadata_status(c->md, &c->meta);
+	}
+	WRITE_ONCE(c->mode, c->read_only ||
+		   c->meta.valid < c->meta.copies / 2 + 1 ? DMR_RO : DMR_RW);
+
+	dmr_metadata_get_soft(c->md, &soft);
+	c->count.read_errors = soft.read_errors;
+	c->count.write_errors = soft.write_errors;
+	c->count.salvaged = soft.salvaged;
+	c->count.lost = soft.lost;
+	return 0;
+}
+
+static void unload_metadata(struct dmr_target *c)
+{
+	if (c->md)
+		dmr_metadata_close(c->md);
+	c->md = NULL;
+	dmr_space_exit(&c->space);
+	dmr_map_clear(&c->map);
+}
+
+static int activate(struct dmr_target *c)
+{
+	int r = dm_copy_name_and_uuid(dm_table_get_md(c->ti->table), c->name, c->uuid);
+	if (r)
+		return r;
+	r = claim_spare(c);
+	if (r)
+		return r;
+	mutex_lock(&c->live);
+	r = load_metadata(c);
+	if (r)
+		unload_metadata(c);
+	mutex_unlock(&c->live);
+	if (r) {
+		release_spare(c);
+		return r;
+	}
+	c->breaker = false;
+	c->streak = 0;
+	WRITE_ONCE(c->divert, !dmr_map_empty(&c->map));
+	dmr_sysfs_add(c);
+	queue_delayed_work(c->wq, &c->autosave, READ_ONCE(dmr_autosave_interval) * HZ);
+	return 0;
+}
+
+/*
+ * Everything from disk is read here, not in the constructor: on a reload the
+ * old table still serves, and commits, while the new one is built.
+ */
+static int dmr_preresume(struct dm_target *ti)
+{
+	struct dmr_target *c = ti->private;
+	unsigned int noio;
+	int r;
+
+	if (c->md)
+		return 0;	/* resumed without having been suspended */
+	/* The device takes no bio until this returns: reclaim must not wait for it. */
+	noio = memalloc_noio_save();
+	r = activate(c);
+	memalloc_noio_restore(noio);
+	return r;
+}
+
+/* No bio is in flight any more. */
+static void dmr_postsuspend(struct dm_target *ti)
+{
+	struct dmr_target *c = ti->private;
+
+	if (!c->md)
+		return;
+	cancel_delayed_work_sync(&c->autosave);
+	flush_workqueue(c->wq);
+	dmr_sysfs_remove(c);
+	/* Messages may still come, and find the device suspended. */
+	mutex_lock(&c->live);
+	dmr_save_soft(c);
+	unload_metadata(c);
+	mutex_unlock(&c->live);
+	release_spare(c);
+}
+
+/* ------------------------------------------------------------ the rest */
+
+static void dmr_status(struct dm_target *ti, status_type_t type,
+		       unsigned int status_flags, char *result, unsigned int maxlen)
+{
+	struct dmr_target *c = ti->private;
+	unsigned int sz = 0, nr;
+
+	switch (type) {
+	case STATUSTYPE_INFO:
+		dmr_emit_status(c, result, maxlen);
+		break;
+	case STATUSTYPE_TABLE:
+		nr = (c->copies ? 2 : 0) + (c->spacing ? 2 : 0) + c->relocate_weak;
+		DMEMIT("%s %s", c->main->name, c->spare->name);
+		if (nr)
+			DMEMIT(" %u", nr);
+		if (c->copies)
+			DMEMIT(" copies %u", c->copies);
+		if (c->spacing)
+			DMEMIT(" spacing %u", c->spacing);
+		if (c->relocate_weak)
+			DMEMIT(" relocate_weak");
+		break;
+	case STATUSTYPE_IMA:
+		DMEMIT_TARGET_NAME_VERSION(ti->type);
+		DMEMIT(",main_device=%s,spare_device=%s;", c->main->name, c->spare->name);
+		break;
+	}
+}
+
+static int dmr_iterate_devices(struct dm_target *ti,
+			       iterate_devices_callout_fn fn, void *data)
+{
+	struct dmr_target *c = ti->private;
+	int r = fn(ti, c->main, 0, ti->len, data);
+
+	return r ?: fn(ti, c->spare, 0, c->spare_sectors, data);
+}
+
+static struct target_type dmr_target_type = {
+	.name = "dm-remap-v4",
+	.version = { 1, 0, 0 },
+	.features = DM_TARGET_NOWAIT,
+	.module = THIS_MODULE,
+	.ctr = dmr_ctr,
+	.dtr = dmr_dtr,
+	.map = dmr_map_bio,
+	.end_io = dmr_end_io,
+	.preresume = dmr_preresume,
+	.postsuspend = dmr_postsuspend,
+	.status = dmr_status,
+	.message = dmr_message,
+	.iterate_devices = dmr_iterate_devices,
+};
+
+static int __init dmr_init(void)
+{
+	int r = dmr_sysfs_init();
+
+	if (r)
+		return r;
+	r = dm_register_target(&dmr_target_type);
+	if (r)
+		dmr_sysfs_exit();
+	return r;
+}
+
+static void __exit dmr_exit(void)
+{
+	dm_unregister_target(&dmr_target_type);
+	dmr_sysfs_exit();
+}
+
+module_init(dmr_init);
+module_exit(dmr_exit);
+
+MODULE_DESCRIPTION("device-mapper target that redirects bad sectors to a spare");
+MODULE_AUTHOR("dm-remap maintainers");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the worker does on request: move blocks to the spare and back, repair,
+ * sync. The asker (a message) waits; requests take turns with failed bios.
+ */
+#include <linux/blkdev.h>
+#include <linux/highmem.h>
+
+#include "dm-remap-v4.h"
+
+#define DM_MSG_PREFIX "remap-v4"
+
+int dmr_ask(struct dmr_target *c, struct dmr_request *req)
+{
+	unsigned long flags;
+
+	req->result = 0;
+	req->why = NULL;
+	req->moved = 0;
+	req->pending = 0;
+	init_completion(&req->done);
+	spin_lock_irqsave(&c->lock, flags);
+	list_add_tail(&req->list, &c->requests);
+	spin_unlock_irqrestore(&c->lock, flags);
+	queue_work(c->wq, &c->worker);
+	wait_for_completion(&req->done);
+	return req->result;
+}
+
+static struct dmr_data bounce(struct dmr_target *c, unsigned int i)
+{
+	return (struct dmr_data){
+		.bio = c->bounce[i],
+		.iter = c->bounce[i]->bi_iter,
+	};
+}
+
+static void refuse(struct dmr_request *req, int error, const char *why)
+{
+	req->result = error;
+	req->why = why;
+}
+
+static bool writable(struct dmr_target *c, struct dmr_request *req)
+{
+	if (c->read_only)
+		refuse(req, -EROFS, "the device is read-only");
+	else if (c->mode != DMR_RW)
+		refuse(req, -EROFS, "the metadata can't be written, send repair first");
+	else if (c->breaker)
+		refuse(req, -EIO, "the main device failed everywhere, mend it and send rearm first");
+	else
+		return true;
+	return false;
+}
+
+static void commit(struct dmr_target *c, struct dmr_request *req)
+{
+	if (dmr_txn_commit(c))
+		refuse(req, -EIO, "the change could not be made durable");
+}
+
+/* Sectors that @sector.. have in state @kind, out of @len. */
+static sector_t sectors_in(struct dmr_target *c, sector_t sector, sector_t len,
+			   enum dmr_kind kind)
+{
+	struct dmr_extent ex;
+	sector_t sum = 0;
+
+	for (; len; sector += ex.len, len -= ex.len) {
+		dmr_lookup(c, sector, len, &ex);
+		if (ex.kind == kind)
+			sum += ex.len;
+	}
+	return sum;
+}
+
+/* ------------------------------------------------------ to the spare: remap */
+
+/*
+ * Copy a linear piece, at most the bounce buffer, to the spare. Blocks that
+ * main can't give became pending in dmr_read_run(); those in between are found
+ * by reading them again one by one.
+ */
+static int move_piece(struct dmr_target *c, struct dmr_request *req,
+		      sector_t sector, sector_t len)
+{
+	struct dmr_data data = bounce(c, 0);
+	unsigned int savepoint = c->txn->nr;
+	blk_status_t status;
+	sector_t i;
+
+	c->txn->merge_from = savepoint;
+	status = dmr_read_run(c, &data, 0, sector, len);
+	if (status == BLK_STS_MEDIUM) {
+		if (len > c->block) {
+			/* The records it made say what is lost; do it by blocks. */
+			dmr_txn_rollback(c, savepoint);
+			for (i = 0; i < len; i += c->block)
+				if (move_piece(c, req, sector + i, c->block))
+					return req->result;
+			return 0;
+		}
+		if (c->txn->nr == savepoint)
+			refuse(req, -EIO, "the main device failed everywhere");
+		return req->result;
+	}
+	if (status) {
+		refuse(req, -EIO, "the main device can't be read just now");
+		return req->result;
+	}
+	status = dmr_write_to_spare(c, &data, 0, sector, len);
+	if (status) {
+		dmr_txn_rollback(c, savepoint);
+		refuse(req, status == BLK_STS_NOSPC ? -ENOSPC : -EIO,
+		       status == BLK_STS_NOSPC ? "no place is left on the spare" :
+						 "the spare can't be written");
+		return req->result;
+	}
+	dmr_add(&c->count.salvaged, len);
+	return 0;
+}
+
+static void do_remap(struct dmr_target *c, struct dmr_request *req)
+{
+	sector_t sector = req->sector, len = req->len, n;
+	sector_t had = sectors_in(c, sector, len, DMR_REMAP);
+	struct dmr_extent ex;
+
+	for (; len && !req->result; sector += n, len -= n) {
+		dmr_lookup(c, sector, len, &ex);
+		n = min_t(sector_t, ex.len, DMR_BOUNCE_SECTORS);
+		if (ex.kind == DMR_LINEAR)
+			move_piece(c, req, sector, n);
+	}
+	/* Pieces that were moved before another failed are moved. */
+	if (dmr_txn_commit(c))
+		refuse(req, -EIO, "the change could not be made durable");
+	req->moved = sectors_in(c, req->sector, req->len, DMR_REMAP) - had;
+	req->pending = sectors_in(c, req->sector, req->len, DMR_PENDING);
+}
+
+/* One block to a place of the asker's choice. */
+static void do_test_remap(struct dmr_target *c, struct dmr_request *req)
+{
+	struct dmr_data data = bounce(c, 0);
+	struct dmr_extent ex;
+	blk_status_t status;
+
+	dmr_lookup(c, req->sector, c->block, &ex);
+	if (ex.kind == DMR_REMAP) {
+		if (ex.spare != req->spare)
+			refuse(req, -EEXIST, "the block lives at another place of the spare");
+		return;
+	}
+	if (ex.kind == DMR_PENDING) {
+		req->pending = c->block;
+		return;
+	}
+	if (dmr_space_take(&c->space, req->spare, c->block)) {
+		refuse(req, -EBUSY, "that place on the spare is in use, bad, or not for data");
+		return;
+	}
+	status = dmr_read_run(c, &data, 0, req->sector, c->block);
+	if (status) {
+		dmr_space_free(&c->space, req->spare, c->block);
+		if (status != BLK_STS_MEDIUM || !c->txn->nr) {
+			refuse(req, -EIO, "the main device can't be read just now");
+			return;
+		}
+		req->pending = c->block;
+		commit(c, req);
+		return;
+	}
+	status = dmr_data_io(c, &data, 0, c->block, REQ_OP_WRITE,
+			     c->spare->bdev, req->spare);
+	if (status) {
+		dmr_space_free(&c->space, req->spare, c->block);
+		refuse(req, -EIO, "that place on the spare can't be written");
+		return;
+	}
+	dmr_txn_add(c, DMR_REC_REMAP, req->sector, req->spare, c->block);
+	commit(c, req);
+	if (!req->result)
+		req->moved = c->block;
+}
+
+/* ---------------------------------------------------------- and back: unmap */
+
+static bool same_data(struct dmr_target *c, sector_t len)
+{
+	unsigned int left = len << SECTOR_SHIFT, i, n;
+
+	for (i = 0; left; i++, left -= n) {
+		void *a = kmap_local_page(c->bounce[0]->bi_io_vec[i].bv_page);
+		void *b = kmap_local_page(c->bounce[1]->bi_io_vec[i].bv_page);
+		bool same;
+
+		n = min_t(unsigned int, left, PAGE_SIZE);
+		same = !memcmp(a, b, n);
+		kunmap_local(b);
+		kunmap_local(a);
+		if (!same)
+			return false;
+	}
+	return true;
+}
+
+/* Copy a remapped piece back to main, flush, and read it again. */
+static bool copy_back(struct dmr_target *c, sector_t sector, sector_t spare,
+		      sector_t len)
+{
+	struct dmr_data data = bounce(c, 0), check = bounce(c, 1);
+
+	return !dmr_data_io(c, &data, 0, len, REQ_OP_READ, c->spare->bdev, spare) &&
+	       !dmr_data_io(c, &data, 0, len, REQ_OP_WRITE, c->main->bdev, sector) &&
+	       !blkdev_issue_flush(c->main->bdev) &&
+	       !dmr_data_io(c, &check, 0, len, REQ_OP_READ, c->main->bdev, sector) &&
+	       same_data(c, len);
+}
+
+static void do_unmap(struct dmr_target *c, struct dmr_request *req)
+{
+	struct dmr_data data = bounce(c, 0);
+	sector_t sector = req->sector, len = req->len, n, moved = 0;
+	struct dmr_extent ex;
+	bool ok;
+
+	for (; len; sector += n, len -= n) {
+		dmr_lookup(c, sector, len, &ex);
+		n = min_t(sector_t, ex.len, DMR_BOUNCE_SECTORS);
+		if (ex.kind == DMR_LINEAR)
+			continue;
+		if (ex.kind == DMR_REMAP)
+			ok = copy_back(c, sector, ex.spare, n);
+		else
+			ok = !dmr_data_io(c, &data, 0, n, REQ_OP_READ,
+					  c->main->bdev, sector);
+		if (!ok) {
+			refuse(req, -EIO, "the main device still fails there");
+			break;
+		}
+		if (dmr_txn_add(c, DMR_REC_FREE, sector, 0, n)) {
+			refuse(req, -EAGAIN, "too many pieces at once, ask for fewer sectors");
+			break;
+		}
+		moved += n;
+	}
+	if (dmr_txn_commit(c))
+		refuse(req, -EIO, "the change could not be made durable");
+	else
+		req->moved = moved;
+}
+
+/* ------------------------------------------------------------------- others */
+
+static void do_sync(struct dmr_target *c, struct dmr_request *req)
+{
+	unsigned int done;
+
+	if (c->read_only) {
+		refuse(req, -EROFS, "the device is read-only");
+		return;
+	}
+	c->soft_dirty = true;
+	if (dmr_save_soft(c) || dmr_metadata_commit(c->md, NULL, 0, &done))
+		refuse(req, -EIO, "the metadata can't be written");
+	dmr_metadata_changed(c);
+}
+
+static void do_repair(struct dmr_target *c, struct dmr_request *req)
+{
+	int r = dmr_metadata_mend(c->md);
+
+	dmr_metadata_changed(c);
+	if (r < 0) {
+		refuse(req, r, "a copy of the metadata can't be written");
+	} else {
+		req->moved = r;
+		dmr_metadata_set_needs_check(c->md, false);
+	}
+	if (c->mode == DMR_RO && !c->read_only &&
+	    c->meta.valid >= c->meta.copies / 2 + 1)
+		dmr_set_mode(c, DMR_RW, "a majority of the copies is whole again");
+}
+
+static void clear_stats(struct dmr_target *c)
+{
+	WRITE_ONCE(c->count.read_errors, 0);
+	WRITE_ONCE(c->count.write_errors, 0);
+	WRITE_ONCE(c->count.salvaged, 0);
+	WRITE_ONCE(c->count.lost, 0);
+	WRITE_ONCE(c->count.deferred, 0);
+	WRITE_ONCE(c->count.rounds, 0);
+	c->soft_dirty = true;
+}
+
+static void held_request(struct dmr_target *c, struct dmr_request *req)
+{
+	dmr_hold_add(&c->hold, req->sector, req->len);
+	dmr_hold_begin(c);
+	c->txn->merge_from = 0;
+	c->txn->error = 0;
+	if (req->op == DMR_REQ_REMAP)
+		do_remap(c, req);
+	else if (req->op == DMR_REQ_TEST_REMAP)
+		do_test_remap(c, req);
+	else
+		do_unmap(c, req);
+	dmr_hold_end(c);
+}
+
+void dmr_run_request(struct dmr_target *c, struct dmr_request *req)
+{
+	mutex_lock(&c->live);
+	if (!c->md) {
+		refuse(req, -EBUSY, "the device is suspended, resume it first");
+		goto out;
+	}
+	switch (req->op) {
+	case DMR_REQ_REMAP:
+	case DMR_REQ_TEST_REMAP:
+	case DMR_REQ_UNMAP:
+		if (writable(c, req))
+			held_request(c, req);
+		break;
+	case DMR_REQ_SYNC:
+		do_sync(c, req);
+		break;
+	case DMR_REQ_REPAIR:
+		do_repair(c, req);
+		break;
+	case DMR_REQ_REARM:
+		WRITE_ONCE(c->breaker, false);
+		c->streak = 0;
+		break;
+	case DMR_REQ_CLEAR_STATS:
+		clear_stats(c);
+		break;
+	}
+out:
+	mutex_unlock(&c->live);
+}

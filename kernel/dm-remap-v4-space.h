@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Free space on the spare: which sectors behind the metadata region are
+ * neither data, nor log, nor known to be bad.
+ *
+ * Everything here belongs to the target's worker (or to the load, before it
+ * runs); there are no locks. Only the two counters are read elsewhere.
+ *
+ * Allocation goes onward from a cursor and wraps at the end, so that a place
+ * just given back is the last to be used again.
+ */
+#ifndef DM_REMAP_V4_SPACE_H
+#define DM_REMAP_V4_SPACE_H
+
+#include <linux/rbtree.h>
+#include <linux/types.h>
+
+struct dmr_space {
+	struct rb_root free;	/* of struct free_extent, by start, never adjacent */
+	sector_t start, end;	/* the area that is given out; constant */
+	sector_t cursor;	/* allocation goes on here */
+	u64 total;		/* end - start */
+	u64 used;		/* WRITE_ONCE by the worker, READ_ONCE by status */
+};
+
+/* All of [@start, @end) is free. */
+int dmr_space_init(struct dmr_space *sp, sector_t start, sector_t end);
+void dmr_space_exit(struct dmr_space *sp);
+
+/*
+ * Take up to @len sectors that follow each other, a multiple of @unit.
+ * Returns how many, 0 if there is not even one @unit; *@at is the first.
+ */
+sector_t dmr_space_alloc(struct dmr_space *sp, sector_t len, sector_t unit,
+			 sector_t *at);
+
+/* Take exactly [@at, @at + @len). -EBUSY if any of it is not free. */
+int dmr_space_take(struct dmr_space *sp, sector_t at, sector_t len);
+
+/*
+ * Give [@at, @at + @len) back. If there is no memory to remember it, the
+ * space is found again by the next load; nothing else is lost.
+ */
+void dmr_space_free(struct dmr_space *sp, sector_t at, sector_t len);
+
+#endif

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the files of the target share. The way of a bio:
+ *
+ *   dm-remap-v4-real-main.c  map, end_io: the healthy path, and what leaves it
+ *   dm-remap-v4-recover.c    the worker: failed bios are narrowed, saved,
+ *                            committed and completed
+ *   dm-remap-v4-relocate.c   blocks moved on request (messages)
+ *
+ * Contexts: "worker" below means the one ordered workqueue c->wq; whatever is
+ * marked so needs no lock, because nothing else touches it while the device is
+ * live (preresume and postsuspend run when the worker has nothing to do).
+ */
+#ifndef DM_REMAP_V4_H
+#define DM_REMAP_V4_H
+
+#include <linux/bio.h>
+#include <linux/completion.h>
+#include <linux/device-mapper.h>
+#include <linux/kobject.h>
+#include <linux/mutex.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+
+#include "dm-remap-v4-hold.h"
+#include "dm-remap-v4-map.h"
+#include "dm-remap-v4-metadata.h"
+#include "dm-remap-v4-space.h"
+
+#define DMR_TXN_RECORDS		512
+#define DMR_MAX_RECORD_SECTORS	32768
+#define DMR_BOUNCE_PAGES	16
+#define DMR_BOUNCE_SECTORS	(DMR_BOUNCE_PAGES * (PAGE_SIZE >> SECTOR_SHIFT))
+#define DMR_REQUEST_SECTORS	2048	/* the most that one request moves */
+#define DMR_MAX_EVENTS		64
+
+enum dmr_mode {
+	DMR_RW,			/* as it should be */
+	DMR_RO,			/* remaps are served, new errors go to the caller */
+	DMR_FAIL,		/* the metadata can't be trusted */
+};
+
+enum dmr_action {
+	DMR_EV_REMAP,
+	DMR_EV_PENDING,
+	DMR_EV_UNMAP,
+	DMR_EV_COPY_LOST,
+	DMR_EV_COPY_MENDED,
+	DMR_EV_SPARE_NEARLY_FULL,
+	DMR_EV_SPARE_FULL,
+	DMR_EV_MODE,
+	DMR_EV_BREAKER,
+	DMR_NR_ACTIONS,
+};
+
+struct dmr_event {
+	enum dmr_action action;
+	sector_t sector;	/* main sector, where that means something */
+	sector_t sectors;
+};
+
+/* Written by the worker (WRITE_ONCE), read anywhere (READ_ONCE). */
+struct dmr_counters {
+	u64 read_errors;	/* bios that failed and were looked into */
+	u64 write_errors;
+	u64 salvaged;		/* sectors that came back, or were moved in time */
+	u64 lost;		/* sectors that became pending */
+	u64 deferred;		/* bios that went through the worker */
+	u64 rounds;
+	u64 autosaves;
+	u64 autosave_failures;
+	u64 events_dropped;
+};
+
+/* Records that wait for the next commit. Worker. */
+struct dmr_txn {
+	unsigned int nr;
+	unsigned int merge_from;	/* earlier records belong to other bios */
+	unsigned int commits;		/* tells whether one came between */
+	int error;			/* of any commit of this round */
+	struct dmr_record rec[DMR_TXN_RECORDS];
+};
+
+struct dmr_target {
+	/* Constant after the constructor. */
+	struct dm_target *ti;
+	struct dm_dev *main;
+	struct dm_dev *spare;
+	sector_t main_sectors;
+	sector_t spare_sectors;
+	sector_t block;			/* logical block of the stack, sectors */
+	u32 copies;			/* feature args; 0 is "as found" */
+	u32 spacing;
+	bool relocate_weak;
+	bool read_only;			/* the table is */
+	char name[DM_NAME_LEN];		/* set in preresume, under no I/O */
+	char uuid[DM_UUID_LEN];
+
+	/* Read by every bio: is there anything to look up? False only if the
+	 * map is empty and nothing is held. WRITE_ONCE by the worker. */
+	bool divert;
+	struct dmr_map map;		/* RCU, see there */
+	struct dmr_hold hold;		/* RCU, see there */
+
+	struct mutex live;		/* md does not come or go under it */
+
+	/* Worker. */
+	struct dmr_metadata *md;	/* NULL while not live */
+	struct dmr_space space;
+	struct dmr_txn *txn;
+	struct bio *bounce[2];		/* pages of their own, never submitted */
+	bool soft_dirty;
+	bool nearly_full_told;
+	u64 full_told;			/* space.used when SPARE_FULL was told */
+	unsigned int streak;		/* bad blocks in a row on main */
+
+	enum dmr_mode mode;		/* WRITE_ONCE by the worker */
+	bool breaker;			/* WRITE_ONCE by the worker */
+	struct dmr_counters count;
+
+	spinlock_t lock;		/* protects what follows; irqsave */
+	struct bio_list deferred;	/* to the worker, in order of arrival */
+	struct list_head requests;	/* struct dmr_request, likewise */
+	struct dmr_meta_status meta;	/* as of the last commit */
+	struct dmr_event event[DMR_MAX_EVENTS];
+	unsigned int nr_events;
+
+	struct workqueue_struct *wq;	/* ordered */
+	struct work_struct worker;
+	struct delayed_work autosave;	/* on wq too */
+	struct work_struct event_work;	/* on the system's queue: not I/O */
+	unsigned int uevent_seq;	/* event_work; core's is not exported */
+	struct bio_set bs;		/* clones; the worker's progress needs it */
+
+	struct kobject kobj;		/* in sysfs from resume to suspend */
+	bool kobj_added;		/* preresume, postsuspend */
+	struct completion kobj_released;
+	struct list_head claimed;	/* the global list of spares in use */
+};
+
+/* Per bio, in dm's per-bio data. */
+struct dmr_bio {
+	struct bvec_iter iter;	/* as mapped; bi_sector counts on main */
+	u8 epoch;		/* for dmr_hold_uncount(), or DMR_UNCOUNTED */
+	bool owned;		/* the worker completes it: end_io stands aside */
+	bool in_txn;		/* worker: it may succeed only if the commit does */
+	blk_status_t error;	/* what it failed with; 0 if merely deferred */
+};
+
+static inline struct dmr_bio *dmr_bio(struct bio *bio)
+{
+	return dm_per_bio_data(bio, sizeof(struct dmr_bio));
+}
+
+/* A run of data somewhere in memory, for reads and writes by parts. */
+struct dmr_data {
+	struct bio *bio;	/* owns the pages */
+	struct bvec_iter iter;	/* where in them; bi_sector is not used */
+	blk_opf_t flags;	/* REQ_FUA and the like, for writes */
+};
+
+static inline void dmr_add(u64 *counter, u64 n)
+{
+	WRITE_ONCE(*counter, *counter + n);
+}
+
+/* dm-remap-v4-real-main.c */
+enum dmr_route { DMR_SUBMIT, DMR_DONE, DMR_DEFER };
+enum dmr_route dmr_route_bio(struct dmr_target *c, struct bio *bio, bool may_split);
+bool dmr_may_be_medium(enum req_op op, blk_status_t status);
+
+/* dm-remap-v4-recover.c */
+void dmr_worker(struct work_struct *work);
+void dmr_autosave(struct work_struct *work);
+blk_status_t dmr_data_io(struct dmr_target *c, const struct dmr_data *data,
+			 sector_t offset, sector_t len, enum req_op op,
+			 struct block_device *bdev, sector_t at);
+blk_status_t dmr_read_run(struct dmr_target *c, const struct dmr_data *data,
+			  sector_t offset, sector_t sector, sector_t len);
+blk_status_t dmr_write_to_spare(struct dmr_target *c, const struct dmr_data *data,
+				sector_t offset, sector_t sector, sector_t len);
+int dmr_txn_add(struct dmr_target *c, enum dmr_record_kind kind, sector_t main,
+		sector_t spare, sector_t len);
+void dmr_txn_rollback(struct dmr_target *c, unsigned int nr);
+int dmr_txn_commit(struct dmr_target *c);
+void dmr_hold_begin(struct dmr_target *c);
+void dmr_hold_end(struct dmr_target *c);
+void dmr_lookup(struct dmr_target *c, sector_t sector, sector_t max,
+		struct dmr_extent *ex);
+void dmr_metadata_changed(struct dmr_target *c);
+int dmr_save_soft(struct dmr_target *c);
+
+/* dm-remap-v4-relocate.c */
+enum dmr_request_op {
+	DMR_REQ_REMAP,
+	DMR_REQ_TEST_REMAP,
+	DMR_REQ_UNMAP,
+	DMR_REQ_SYNC,
+	DMR_REQ_REPAIR,
+	DMR_REQ_REARM,
+	DMR_REQ_CLEAR_STATS,
+};
+
+/* Something the worker is asked to do; the asker waits. */
+struct dmr_request {
+	struct list_head list;
+	enum dmr_request_op op;
+	sector_t sector;
+	sector_t len;
+	sector_t spare;
+	sector_t moved;		/* answer: sectors that changed place */
+	sector_t pending;	/* answer: sectors that could not be read */
+	int result;
+	const char *why;	/* answer: a sentence, if result is negative */
+	struct completion done;
+};
+
+int dmr_ask(struct dmr_target *c, struct dmr_request *req);
+void dmr_run_request(struct dmr_target *c, struct dmr_request *req);
+
+/* dm-remap-v4-message.c */
+int dmr_message(struct dm_target *ti, unsigned int argc, char **argv,
+		char *result, unsigned int maxlen);
+unsigned int dmr_emit_status(struct dmr_target *c, char *result,
+			     unsigned int maxlen);
+
+/* dm-remap-v4-event.c */
+void dmr_event(struct dmr_target *c, enum dmr_action action, sector_t sector,
+	       sector_t sectors);
+void dmr_event_work(struct work_struct *work);
+void dmr_set_mode(struct dmr_target *c, enum dmr_mode mode, const char *why);
+
+/* dm-remap-v4-sysfs.c */
+int dmr_sysfs_init(void);
+void dmr_sysfs_exit(void);
+void dmr_sysfs_add(struct dmr_target *c);
+void dmr_sysfs_remove(struct dmr_target *c);
+
+extern bool dmr_autosave_enabled;
+extern unsigned int dmr_autosave_interval;
+
+#endif

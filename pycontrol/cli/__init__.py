@@ -1,0 +1,1 @@
+"""The command ``dmremapctl``: one file for each group of commands."""

@@ -1,0 +1,77 @@
+"""``dmremapctl message``, ``remap`` and ``unmap``."""
+
+import click
+
+from pycontrol.cli.output import emit_json, json_option
+from pycontrol.text import plain
+
+
+@click.command()
+@click.argument("name")
+@click.argument("sector", type=click.IntRange(min=0))
+@click.argument("count", type=click.IntRange(min=1), required=False)
+@json_option
+def remap(name: str, sector: int, count: int | None, as_json: bool) -> None:
+    """Move COUNT sectors from SECTOR on to a spare place of the target's choice.
+
+    What the main device can still give is copied; what it cannot give becomes pending.
+
+    JSON keys: name, answer (the target's own words).
+    """
+    from pycontrol.dm.ioctl import Control
+    from pycontrol.service import devices as service
+
+    with Control() as control:
+        answer = service.remap(control, name, sector, count)
+    _print(name, answer, as_json)
+
+
+@click.command()
+@click.argument("name")
+@click.argument("sector", type=click.IntRange(min=0))
+@click.argument("count", type=click.IntRange(min=1), required=False)
+@json_option
+def unmap(name: str, sector: int, count: int | None, as_json: bool) -> None:
+    """Copy COUNT sectors from SECTOR on back to the main device and drop the record.
+
+    Refused where the main device still fails.
+
+    JSON keys: name, answer (the target's own words).
+    """
+    from pycontrol.dm.ioctl import Control
+    from pycontrol.service import devices as service
+
+    with Control() as control:
+        answer = service.unmap(control, name, sector, count)
+    _print(name, answer, as_json)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("words", nargs=-1, required=True)
+@click.option(
+    "--sector",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Address the target at this sector of the device, if it has several.",
+)
+@json_option
+def message(name: str, words: tuple[str, ...], sector: int, as_json: bool) -> None:
+    """Send the target a message and print its answer; try 'help'.
+
+    JSON keys: name, answer (the target's own words).
+    """
+    from pycontrol.dm.ioctl import Control
+    from pycontrol.service import devices as service
+
+    with Control() as control:
+        answer = service.message(control, name, words, sector=sector)
+    _print(name, answer, as_json)
+
+
+def _print(name: str, answer: str, as_json: bool) -> None:
+    if as_json:
+        emit_json({"name": name, "answer": answer})
+    elif answer:
+        # Answers may have several lines; each is escaped by itself.
+        click.echo("\n".join(map(plain, answer.splitlines())))

@@ -1,0 +1,1 @@
+"""The boundary: device-mapper's ioctls, typed.  Nothing here knows our target."""

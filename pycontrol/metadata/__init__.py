@@ -1,0 +1,66 @@
+"""The metadata on a spare: bytes to dataclasses and back, without any I/O of its own.
+
+``docs/on-disk-format.md`` is the specification.  :func:`load` finds the state by its
+rules, :func:`fresh` and :func:`encode_image` make what :func:`load` reads.  Nothing
+that was read is trusted: bad input raises a :class:`MetadataError`, never anything else
+(an ``OSError`` of the ``read`` callable passes through where no header could be read).
+"""
+
+from pycontrol.metadata.blocks import (
+    BlockError,
+    Header,
+    Info,
+    LogBlock,
+    crc,
+    decode_header,
+    decode_info,
+    decode_log,
+    encode_header,
+    encode_info,
+    encode_log,
+)
+from pycontrol.metadata.errors import Corrupt, Legacy, MetadataError, NotOurs, Unsupported
+from pycontrol.metadata.image import encode_image, fresh
+from pycontrol.metadata.layout import BLOCK, SECTOR, Geometry, data_start, region_size
+from pycontrol.metadata.load import load
+from pycontrol.metadata.records import Extent, Extents, Kind, Record, Records, pack, replay
+from pycontrol.metadata.state import BlockState, Loaded, LogState, Slot, State
+
+__all__ = [
+    "BLOCK",
+    "SECTOR",
+    "BlockError",
+    "BlockState",
+    "Corrupt",
+    "Extent",
+    "Extents",
+    "Geometry",
+    "Header",
+    "Info",
+    "Kind",
+    "Legacy",
+    "Loaded",
+    "LogBlock",
+    "LogState",
+    "MetadataError",
+    "NotOurs",
+    "Record",
+    "Records",
+    "Slot",
+    "State",
+    "Unsupported",
+    "crc",
+    "data_start",
+    "decode_header",
+    "decode_info",
+    "decode_log",
+    "encode_header",
+    "encode_image",
+    "encode_info",
+    "encode_log",
+    "fresh",
+    "load",
+    "pack",
+    "region_size",
+    "replay",
+]

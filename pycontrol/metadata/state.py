@@ -1,0 +1,195 @@
+"""What a load found: the state, and in which condition each copy is."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from uuid import UUID
+
+from pycontrol.metadata.blocks import Header, Info
+from pycontrol.metadata.layout import NEEDS_CHECK
+from pycontrol.metadata.records import Extents, Kind, Records
+
+
+class State(StrEnum):
+    """Condition of one block, or of the log, in one copy."""
+
+    VALID = "valid"
+    STALE = "stale"
+    MISSING = "missing"
+    DAMAGED = "damaged"
+
+
+@dataclass(slots=True)
+class BlockState:
+    """A header, shadow or info block.
+
+    The numbers are what it carries, also if it is damaged; None where none could be read.
+    """
+
+    offset: int
+    state: State
+    reason: str = ""
+    sequence: int | None = None
+    time: int | None = None
+    crc_stored: int | None = None
+    crc_computed: int | None = None
+
+
+@dataclass(slots=True)
+class LogState:
+    """The counted log blocks of one copy, by condition; ``reason`` of the first damaged one."""
+
+    valid: int = 0
+    stale: int = 0
+    missing: int = 0
+    damaged: int = 0
+    reason: str = ""
+
+    @property
+    def state(self) -> State:
+        """The worst condition of any block; an empty log is valid."""
+        if self.damaged:
+            return State.DAMAGED
+        if self.missing:
+            return State.MISSING
+        return State.STALE if self.stale else State.VALID
+
+
+@dataclass(slots=True)
+class Slot:
+    """One copy of the metadata.  ``shadow`` exists where there is one copy only."""
+
+    copy: int
+    offset: int
+    header: BlockState
+    info: BlockState
+    log: LogState = field(default_factory=LogState)
+    shadow: BlockState | None = None
+
+    @property
+    def headers(self) -> Iterator[BlockState]:
+        """The header, and the shadow if there is one."""
+        yield self.header
+        if self.shadow:
+            yield self.shadow
+
+    @property
+    def valid(self) -> bool:
+        """The copy alone would give the whole newest state: header or shadow, info and log."""
+        return (
+            any(each.state is State.VALID for each in self.headers)
+            and self.log.state is State.VALID
+            and self.info.state is State.VALID
+        )
+
+    @property
+    def intact(self) -> bool:
+        """Valid, and so is the shadow next to its header."""
+        return self.valid and all(each.state is State.VALID for each in self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The state of a spare.  Sizes and places in sectors, ``block_size`` in bytes, times in seconds."""
+
+    header: Header
+    info: Info
+    records: Records
+    extents: Extents
+    bad_spare: list[tuple[int, int]]
+    slots: list[Slot]
+    chosen: int
+    device_sectors: int
+
+    @property
+    def uuid(self) -> UUID:
+        return self.header.uuid
+
+    @property
+    def main_sectors(self) -> int:
+        return self.header.main_sectors
+
+    @property
+    def spare_sectors(self) -> int:
+        return self.header.spare_sectors
+
+    @property
+    def block_size(self) -> int:
+        return self.header.block_size
+
+    @property
+    def copies(self) -> int:
+        return self.header.copies
+
+    @property
+    def spacing(self) -> int:
+        return self.header.spacing
+
+    @property
+    def sequence(self) -> int:
+        return self.header.sequence
+
+    @property
+    def time(self) -> int:
+        return self.header.time
+
+    @property
+    def generation(self) -> int:
+        return self.header.generation
+
+    @property
+    def needs_check(self) -> bool:
+        return bool(self.header.flags & NEEDS_CHECK)
+
+    @property
+    def read_only(self) -> bool:
+        """A read-only compatible feature is set that this code does not know."""
+        return bool(self.header.ro_compat)
+
+    @property
+    def main_id(self) -> str:
+        return self.info.main_id
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    @property
+    def read_errors(self) -> int:
+        return self.info.read_errors
+
+    @property
+    def write_errors(self) -> int:
+        return self.info.write_errors
+
+    @property
+    def salvaged(self) -> int:
+        return self.info.salvaged
+
+    @property
+    def lost(self) -> int:
+        return self.info.lost
+
+    @property
+    def scrub(self) -> int:
+        return self.info.scrub
+
+    @property
+    def valid_copies(self) -> int:
+        """Copies each of which would give the whole state alone."""
+        return sum(slot.valid for slot in self.slots)
+
+    @property
+    def intact(self) -> bool:
+        """Nothing needs repair."""
+        return all(slot.intact for slot in self.slots)
+
+    @property
+    def used_sectors(self) -> int:
+        """Sectors that live on the spare."""
+        return self.extents.sectors(Kind.REMAP)
+
+    @property
+    def pending_sectors(self) -> int:
+        """Sectors that cannot be read until they are written."""
+        return self.extents.sectors(Kind.PENDING)

@@ -1,0 +1,1 @@
+"""What the commands do, for programs: no printing, no prompting, typed results."""

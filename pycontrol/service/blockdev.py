@@ -1,0 +1,208 @@
+"""Facts about a block device, and reading and writing it with care."""
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pycontrol.dm.types import DevNumber
+from pycontrol.errors import AccessDenied, Busy, DeviceIoError, WrongDevice
+from pycontrol.service.identity import Identity, from_sysfs
+from pycontrol.service.signatures import Signature
+from pycontrol.sizes import SECTOR
+from pycontrol.text import plain
+
+BLKROGET: Final = 0x125E
+BLKSSZGET: Final = 0x1268
+BLKGETSIZE64: Final = 0x80081272
+
+SYSFS: Final = Path("/sys")
+PROC: Final = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class BlockDevice:
+    """A device as it was when looked at.  Sizes in bytes."""
+
+    path: str
+    dev: DevNumber
+    size: int
+    logical_block: int
+    readonly: bool = False
+    disk: str = ""
+    """The whole disk's name in sysfs; its own for a whole disk; empty if sysfs does not say."""
+    partition: bool = False
+    holders: tuple[str, ...] = ()
+    mounts: tuple[str, ...] = ()
+    identity: Identity = field(default_factory=Identity)
+    known_as: tuple[Signature, ...] = ()
+    """What udev found on it."""
+
+    @property
+    def sectors(self) -> int:
+        """Size in sectors of 512 bytes."""
+        return self.size // SECTOR
+
+    @property
+    def use(self) -> str:
+        """Who uses it, for people; empty if nobody does that can be seen."""
+        if self.mounts:
+            return f"mounted on {', '.join(map(plain, self.mounts))}"
+        if self.holders:
+            return f"in use by {', '.join(map(plain, self.holders))}"
+        return ""
+
+
+def look(path: str, sysfs: Path = SYSFS, proc: Path = PROC) -> BlockDevice:
+    """Collect the facts; changes nothing on the device."""
+    dev = number(path)
+    fd = open_device(path, os.O_RDONLY)
+    try:
+        size = _ioctl(fd, BLKGETSIZE64, "=Q", path)
+        logical = _ioctl(fd, BLKSSZGET, "=i", path)
+        readonly = bool(_ioctl(fd, BLKROGET, "=i", path))
+    finally:
+        os.close(fd)
+    from pycontrol.service import udevdb
+
+    known = udevdb.properties(dev)
+    place = (sysfs / "dev/block" / str(dev)).resolve()
+    partition = (place / "partition").exists()
+    return BlockDevice(
+        path=path,
+        dev=dev,
+        size=size,
+        logical_block=logical,
+        readonly=readonly,
+        disk=(place.parent.name if partition else place.name) if place.exists() else "",
+        partition=partition,
+        holders=holders(place),
+        mounts=mounts(dev, proc),
+        identity=Identity.from_udev(known) or from_sysfs(dev, sysfs),
+        known_as=tuple(
+            Signature(known[key], -1) for key in ("ID_FS_TYPE", "ID_PART_TABLE_TYPE") if known.get(key)
+        ),
+    )
+
+
+def number(path: str) -> DevNumber:
+    """The device number behind a path, without opening it."""
+    try:
+        found = Path(path).stat()
+    except FileNotFoundError as error:
+        raise WrongDevice(f"{plain(path)} does not exist; check the name with lsblk") from error
+    except (OSError, ValueError) as error:
+        raise WrongDevice(f"{plain(path)} cannot be looked at: {error}") from error
+    if not stat.S_ISBLK(found.st_mode):
+        raise WrongDevice(
+            f"{plain(path)} is not a block device; name a disk or partition (losetup makes one of a file)"
+        )
+    return DevNumber(os.major(found.st_rdev), os.minor(found.st_rdev))
+
+
+def open_device(path: str, flags: int) -> int:
+    """Open, with each refusal in words.  O_EXCL on a block device asks for sole use."""
+    try:
+        return os.open(path, flags | os.O_CLOEXEC)
+    except OSError as error:
+        shown = plain(path)
+        match error.errno:
+            case errno.EBUSY:
+                raise Busy(f"{shown} is in use; unmount or release it first") from error
+            case errno.EACCES | errno.EPERM:
+                raise AccessDenied(f"{shown} may not be opened; run this as root") from error
+            case errno.EROFS:
+                raise AccessDenied(f"{shown} is read-only; make it writable first") from error
+            case errno.ENXIO | errno.ENODEV | errno.ENOMEDIUM | errno.ENOENT:
+                raise WrongDevice(f"there is no device behind {shown}; check the name with lsblk") from error
+            case _:
+                raise DeviceIoError(f"{shown} cannot be opened: {error.strerror}") from error
+
+
+def _ioctl(fd: int, request: int, form: str, path: str) -> int:
+    buffer = bytearray(struct.calcsize(form))
+    try:
+        fcntl.ioctl(fd, request, buffer, True)
+    except OSError as error:
+        raise DeviceIoError(f"{plain(path)} does not tell its geometry: {error.strerror}") from error
+    value: int = struct.unpack(form, buffer)[0]
+    return value
+
+
+def holders(place: Path) -> tuple[str, ...]:
+    """Names of the devices stacked on this one or on its partitions, by sysfs."""
+    found: list[str] = []
+    for directory in (place / "holders", *sorted(place.glob("*/holders"))):
+        if directory.is_dir():
+            found += sorted(_dm_name(entry) for entry in directory.iterdir())
+    return tuple(dict.fromkeys(found))
+
+
+def _dm_name(entry: Path) -> str:
+    try:
+        return (entry.resolve() / "dm/name").read_text().strip() or entry.name
+    except OSError:
+        return entry.name
+
+
+def mounts(dev: DevNumber, proc: Path = PROC) -> tuple[str, ...]:
+    """Where a device is mounted, or that it swaps, by its number."""
+    found: list[str] = []
+    try:
+        lines = (proc / "self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        words = line.split(" ")
+        if len(words) > 4 and words[2] == str(dev):
+            found.append(_octal(words[4]))
+    return tuple(dict.fromkeys(found))
+
+
+def _octal(word: str) -> str:
+    """mountinfo writes blank, tab, newline and backslash as ``\\ooo``."""
+    for code in ("040", "011", "012", "134"):
+        word = word.replace(f"\\{code}", chr(int(code, 8)))
+    return word
+
+
+def check_free(device: BlockDevice) -> None:
+    """Refuse a device that is mounted, stacked upon or otherwise held."""
+    if device.use:
+        raise Busy(f"{plain(device.path)} is {device.use}; release it first")
+    # Read-only: closing a writable descriptor would make udev probe the device again.
+    os.close(open_device(device.path, os.O_RDONLY | os.O_EXCL))
+
+
+@contextmanager
+def opened(path: str, *, write: bool = False, exclusive: bool = False) -> Iterator[int]:
+    """A descriptor for the length of a block."""
+    flags = (os.O_RDWR if write else os.O_RDONLY) | (os.O_EXCL if exclusive else 0)
+    fd = open_device(path, flags)
+    try:
+        # The target writes past the page cache; pages somebody read before that must not be believed.
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def write_out(fd: int, path: str, blocks: list[tuple[int, bytes]]) -> None:
+    """Write ``(byte offset, data)`` in order and make it durable."""
+    try:
+        for offset, data in blocks:
+            view = memoryview(data)
+            while view:
+                done = os.pwrite(fd, view, offset)
+                view, offset = view[done:], offset + done
+        os.fsync(fd)
+    except OSError as error:
+        raise DeviceIoError(
+            f"writing {plain(path)} failed: {error.strerror}; nothing was activated"
+        ) from error

@@ -1,0 +1,89 @@
+"""Facts from sysfs and /proc, made of directories."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pycontrol.dm.types import DevNumber
+from pycontrol.errors import AccessDenied, Busy, DeviceIoError, WrongDevice
+from pycontrol.service import blockdev
+from pycontrol.service.identity import from_sysfs
+
+
+def test_mounts_by_number_with_octal_escapes(tmp_path: Path) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/mountinfo").write_text(
+        "22 1 8:1 / / rw - ext4 /dev/root rw\n"
+        "23 1 8:16 / /mnt/a\\040b\\134c rw shared:1 - ext4 /dev/sdb rw\n"
+        "24 1 8:16 / /mnt/a\\040b\\134c rw - ext4 /dev/sdb rw\n"
+        "25 1 8:160 / /other rw - ext4 /dev/x rw\n"
+    )
+    assert blockdev.mounts(DevNumber(8, 16), tmp_path) == ("/mnt/a b\\c",)
+    assert blockdev.mounts(DevNumber(8, 2), tmp_path) == ()
+
+
+def test_holders_of_a_disk_and_of_its_partitions(tmp_path: Path) -> None:
+    (tmp_path / "dm-3/dm").mkdir(parents=True)
+    (tmp_path / "dm-3/dm/name").write_text("vg-lv\n")
+    (tmp_path / "sda/holders").mkdir(parents=True)
+    (tmp_path / "sda/sda1/holders").mkdir(parents=True)
+    (tmp_path / "sda/holders/md0").mkdir()
+    (tmp_path / "sda/sda1/holders/dm-3").symlink_to(tmp_path / "dm-3")
+    assert blockdev.holders(tmp_path / "sda") == ("md0", "vg-lv")
+    assert blockdev.holders(tmp_path / "gone") == ()
+
+
+def test_identity_without_udev(tmp_path: Path) -> None:
+    disk = tmp_path / "devices/vda"
+    disk.mkdir(parents=True)
+    (disk / "serial").write_text("main 1\n")
+    (tmp_path / "dev/block").mkdir(parents=True)
+    (tmp_path / "dev/block/254:0").symlink_to(disk)
+    assert str(from_sysfs(DevNumber(254, 0), tmp_path)) == "serial:main1"
+    assert not from_sysfs(DevNumber(254, 16), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("EBUSY", Busy), ("EACCES", AccessDenied), ("EPERM", AccessDenied), ("EROFS", AccessDenied),
+     ("ENXIO", WrongDevice), ("ENOMEDIUM", WrongDevice), ("EIO", DeviceIoError)],
+)  # fmt: skip
+def test_each_refusal_to_open_in_words(
+    name: str, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    def fails(*_: object) -> int:
+        raise OSError(getattr(errno, name), "no")
+
+    monkeypatch.setattr(os, "open", fails)
+    with pytest.raises(kind, match="/dev/x"):
+        blockdev.open_device("/dev/x", os.O_RDONLY)
+
+
+def test_number_tells_what_is_no_block_device(tmp_path: Path) -> None:
+    for path in (str(tmp_path), "/dev/null", str(tmp_path / "gone"), "bad\0name"):
+        with pytest.raises(WrongDevice):
+            blockdev.number(path)
+
+
+def test_write_out_goes_on_after_a_short_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: real(fd, bytes(data[:3]), offset))
+    path = tmp_path / "image"
+    path.touch()
+    with blockdev.opened(str(path), write=True) as fd:
+        blockdev.write_out(fd, str(path), [(2, b"abcdefgh"), (0, b"xy")])
+    assert path.read_bytes() == b"xyabcdefgh"
+
+
+def test_a_failed_flush_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    path = tmp_path / "image"
+    path.touch()
+    with blockdev.opened(str(path), write=True) as fd, pytest.raises(DeviceIoError):
+        blockdev.write_out(fd, str(path), [(0, b"x")])

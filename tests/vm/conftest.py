@@ -1,0 +1,127 @@
+"""Fixtures for tests that need a machine, and what they all have in common.
+
+`guest` is a booted machine with the module loaded, two blank disks and no bad sectors;
+the tests of one file share its boots.  `machine` makes machines of a test's own, for
+those that reboot, cut the power or want other disks.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import Guest, Machine
+
+machines = pytest.StashKey[list[Machine]]()
+
+
+class SharedMachine:
+    """One machine for the tests of a file, replaced when a test has spoilt it."""
+
+    def __init__(self, make_directory: Callable[[], Path]) -> None:
+        self._make_directory = make_directory
+        self._machine: Machine | None = None
+
+    def guest(self) -> Guest:
+        if self._machine is None:
+            self._machine = Machine(self._make_directory())
+            self._machine.boot()
+        return self._machine.guest
+
+    def tidy(self) -> None:
+        """Make it as new for the next test, or give it up."""
+        machine = self._machine
+        if machine is None or not machine.running:
+            self.close()
+            return
+        for disk in machine.disks.values():
+            disk.revive()
+            disk.heal()
+        disks = " ".join(machine.guest.devices.values())
+        done = machine.guest.sh(
+            f"""
+            umount -a -t ext4,xfs
+            dmsetup remove_all
+            udevadm settle
+            [ -z "$(dmsetup ls --noheadings 2>/dev/null | grep -v '^No devices')" ]
+            for disk in {disks}; do blkdiscard -f $disk; done
+            """,
+            check=False,
+        )
+        if done.rc != 0:
+            self.close()
+        for disk in machine.disks.values():
+            if self._machine:
+                disk.clear_counters()
+
+    def close(self) -> None:
+        if self._machine:
+            self._machine.close()
+        self._machine = None
+
+
+@pytest.fixture(scope="module")
+def shared_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedMachine]:
+    shared = SharedMachine(lambda: tmp_path_factory.mktemp("shared"))
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def guest(shared_machine: SharedMachine, request: pytest.FixtureRequest) -> Iterator[Guest]:
+    guest = shared_machine.guest()
+    request.node.stash.setdefault(machines, []).append(guest.machine)
+    yield guest
+    # After a failure nothing about the machine can be relied upon.
+    if request.node.stash.get(failed, False):
+        shared_machine.close()
+    shared_machine.tidy()
+
+
+@pytest.fixture
+def machine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Machine]]:
+    """A function that makes a machine, powered off, with blank disks; see `Machine`."""
+    made = request.node.stash.setdefault(machines, [])
+
+    def make(**options: Any) -> Machine:
+        directory = tmp_path / f"machine{len(made)}"
+        directory.mkdir()
+        new = Machine(directory, **options)
+        made.append(new)
+        return new
+
+    yield make
+    for one in made:
+        one.close()
+
+
+# Every test fails on any complaint of the kernel; a failed one shows the console.
+
+failed = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    try:
+        result = yield
+        for one in pyfuncitem.stash.get(machines, []):
+            one.check_console()
+    except BaseException:
+        pyfuncitem.stash[failed] = True
+        raise
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        for one in item.stash.get(machines, []):
+            report.sections.append((f"console of {one.directory}", one.console.tail(60)))
+    return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and {"guest", "machine"} & set(item.fixturenames):
+            item.add_marker("vm")

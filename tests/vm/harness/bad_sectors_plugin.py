@@ -1,0 +1,199 @@
+"""nbdkit plugin: an image file whose sectors can be made bad at any time.
+
+A request that touches a bad sector fails as a whole with EIO.  As on a disk, a write has
+by then stored what comes before the first bad sector.  nbdkit hands over one request at
+a time (its default for Python), so the order of requests here is the order in which
+QEMU gets its replies and, since its blklogwrites logs a write when it has its reply, the
+order of QEMU's write log.  `powercut` relies on that to tell which logged writes failed.
+
+Control: a Unix socket, one JSON object a line in, one out; see `Disk._control`.
+Parameters: file=IMAGE control=SOCKET block=BYTES.
+"""
+
+import bisect
+import errno
+import json
+import os
+import socketserver
+import threading
+import zlib
+from typing import Any
+
+import nbdkit  # type: ignore[import-not-found]  # nbdkit itself provides it
+
+API_VERSION = 2
+SECTOR = 512
+
+params: dict[str, str] = {}
+lock = threading.Lock()  # requests against control
+bad: dict[str, list[int]] = {"read": [], "write": []}  # sorted sector numbers
+dead: dict[str, bool] = {"read": False, "write": False, "flush": False}
+counters: dict[str, int] = {}
+connections = 0
+# How often a write of (offset, length, crc) came, and which of those times it failed,
+# after how many bytes.
+seen: dict[tuple[int, int, int], int] = {}
+failed: list[list[int]] = []
+
+
+def reset_counters() -> None:
+    for kind in ("reads", "writes", "flushes", "trims", "zeroes", "bad_reads", "bad_writes", "bad_flushes"):
+        counters[kind] = 0
+
+
+reset_counters()
+
+
+def config(key: str, value: str) -> None:
+    params[key] = value
+
+
+def get_ready() -> None:
+    block = int(params.setdefault("block", "512"))
+    assert block % SECTOR == 0
+
+
+def after_fork() -> None:
+    server = socketserver.ThreadingUnixStreamServer(params["control"], Control)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+def open(readonly: bool) -> int:
+    global connections
+    fd = os.open(params["file"], os.O_RDWR)
+    with lock:
+        connections += 1
+    return fd
+
+
+def close(fd: int) -> None:
+    global connections
+    os.close(fd)
+    with lock:
+        connections -= 1
+
+
+def get_size(fd: int) -> int:
+    return os.fstat(fd).st_size
+
+
+def can_trim(fd: int) -> bool:
+    return True
+
+
+def can_zero(fd: int) -> bool:
+    return True
+
+
+def can_fast_zero(fd: int) -> bool:
+    return False
+
+
+def can_flush(fd: int) -> bool:
+    return True
+
+
+def first_bad(kind: str, offset: int, length: int) -> int | None:
+    """The first bad sector that [offset, offset + length) touches."""
+    if dead[kind]:
+        return offset // SECTOR
+    sectors = bad[kind]
+    i = bisect.bisect_left(sectors, offset // SECTOR)
+    if i < len(sectors) and sectors[i] * SECTOR < offset + length:
+        return sectors[i]
+    return None
+
+
+def io_error(kind: str) -> None:
+    counters[kind] += 1
+    nbdkit.set_error(errno.EIO)
+    raise OSError(errno.EIO, "bad sector")
+
+
+def pread(fd: int, buf: Any, offset: int, flags: int) -> None:
+    with lock:
+        counters["reads"] += 1
+        if first_bad("read", offset, len(buf)) is not None:
+            io_error("bad_reads")
+        os.preadv(fd, [buf], offset)
+
+
+def write(fd: int, buf: Any, offset: int) -> None:
+    length = len(buf)
+    key = (offset, length, zlib.crc32(buf))
+    seen[key] = seen.get(key, 0) + 1
+    sector = first_bad("write", offset, length)
+    if sector is None:
+        os.pwritev(fd, [buf], offset)
+        return
+    block = int(params["block"])
+    done = max(0, sector * SECTOR // block * block - offset)
+    os.pwritev(fd, [memoryview(buf)[:done]], offset)
+    failed.append([*key, seen[key], done])
+    io_error("bad_writes")
+
+
+def pwrite(fd: int, buf: Any, offset: int, flags: int) -> None:
+    with lock:
+        counters["writes"] += 1
+        write(fd, buf, offset)
+
+
+def zero(fd: int, count: int, offset: int, flags: int) -> None:
+    with lock:
+        counters["zeroes"] += 1
+        write(fd, bytes(count), offset)
+
+
+def trim(fd: int, count: int, offset: int, flags: int) -> None:
+    # A discard is a promise about nothing: it never fails on a bad sector.
+    with lock:
+        counters["trims"] += 1
+        punch_hole(fd, offset, count)
+
+
+def punch_hole(fd: int, offset: int, count: int) -> None:
+    import ctypes
+
+    keep_size_and_punch = 3  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
+    if libc.fallocate(fd, keep_size_and_punch, offset, count):
+        os.pwrite(fd, bytes(count), offset)
+
+
+def flush(fd: int, flags: int) -> None:
+    # Nothing to do for the file: what a power cut loses is decided from QEMU's log.
+    with lock:
+        counters["flushes"] += 1
+        if dead["flush"]:
+            io_error("bad_flushes")
+
+
+class Control(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        for line in self.rfile:
+            request = json.loads(line)
+            with lock:
+                reply = answer(**request)
+            self.wfile.write(json.dumps(reply).encode() + b"\n")
+
+
+def answer(what: str, **args: Any) -> Any:
+    if what == "bad":
+        bad.update({kind: sorted(sectors) for kind, sectors in args.items()})
+    elif what == "dead":
+        dead.update(args)
+    elif what == "counters":
+        return counters
+    elif what == "clear_counters":
+        reset_counters()
+    elif what == "connections":
+        return connections
+    elif what == "writes":
+        return {"seen": [[*key, times] for key, times in seen.items()], "failed": failed}
+    elif what == "new_log":
+        seen.clear()
+        failed.clear()
+    return True

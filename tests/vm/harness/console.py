@@ -1,0 +1,52 @@
+"""The guest's console: where its kernel complains."""
+
+import re
+from pathlib import Path
+
+from .errors import KernelWarning
+
+# What no test may provoke.  In the kernel's words, so that a line can be looked up.
+COMPLAINTS = re.compile(
+    r"WARNING: |BUG: |BUG at |Oops|Call Trace:|KASAN|KCSAN|UBSAN|kmemleak: [1-9]"
+    r"|possible (circular|recursive|irq) |inconsistent lock state|suspicious RCU usage"
+    r"|blocked for more than|soft lockup|rcu: INFO|Kernel panic|general protection fault"
+    r"|refcount_t: |list_(add|del) corruption|sleeping function called|DEBUG_LOCKS_WARN_ON"
+)
+
+
+class Console:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.touch()
+        self._checked = path.stat().st_size
+
+    def text(self) -> str:
+        """All of it, over all boots of the machine."""
+        return self.path.read_text(errors="replace")
+
+    def tail(self, lines: int = 30) -> str:
+        return "\n".join(self.text().splitlines()[-lines:])
+
+    def unchecked(self) -> str:
+        """What was added since the last check."""
+        with self.path.open("rb") as f:
+            f.seek(self._checked)
+            return f.read().decode(errors="replace")
+
+    def forgive(self) -> None:
+        self._checked = self.path.stat().st_size
+
+    def complaint(self) -> str:
+        """What the kernel has complained about since the last check, with what follows."""
+        lines = self.unchecked().splitlines()
+        for i, line in enumerate(lines):
+            if COMPLAINTS.search(line):
+                return "\n".join(lines[max(0, i - 3) : i + 60])
+        return ""
+
+    def check(self) -> None:
+        """Raise KernelWarning if the kernel has complained since the last check."""
+        complaint = self.complaint()
+        self.forgive()
+        if complaint:
+            raise KernelWarning(f"the guest's kernel complains:\n{complaint}")
