@@ -174,7 +174,7 @@ def log_of(tmp_path: Path, *lines: str) -> str:
     log.write_text("")
     mark = KernelLog(log)
     records = [f"3,{number},99,-;{line}\n SUBSYSTEM=block\n" for number, line in enumerate(lines)]
-    log.write_text("".join(records[:1]))
+    log.write_text("".join(records))
     try:
         return mark.sentence()
     finally:
@@ -188,7 +188,8 @@ def log_of(tmp_path: Path, *lines: str) -> str:
             "device-mapper: table: 253:0: dm-remap-v4: Unknown feature 'x' (-EINVAL)",
             "Unknown feature 'x' (-EINVAL)",
         ),
-        ("device-mapper: dm-remap-v4: no such extent", "no such extent"),
+        ("device-mapper: remap-v4: no such extent", "no such extent"),
+        ("device-mapper: remap-v4 metadata: r0: no valid copy", "r0: no valid copy"),
         ("usb 1-1: new device", ""),
     ],
 )

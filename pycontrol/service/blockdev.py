@@ -116,7 +116,8 @@ def open_device(path: str, flags: int) -> int:
             case errno.EBUSY:
                 raise Busy(f"{shown} is in use; unmount or release it first") from error
             case errno.EACCES | errno.EPERM:
-                raise AccessDenied(f"{shown} may not be opened; run this as root") from error
+                hint = "the system forbids it" if os.geteuid() == 0 else "run this as root"
+                raise AccessDenied(f"{shown} may not be opened; {hint}") from error
             case errno.EROFS:
                 raise AccessDenied(f"{shown} is read-only; make it writable first") from error
             case errno.ENXIO | errno.ENODEV | errno.ENOMEDIUM | errno.ENOENT:

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Final
 
 KMSG: Final = Path("/dev/kmsg")
-_PREFIX: Final = re.compile(r"^device-mapper: (?:table: |ioctl: |message: )?(?:\d+:\d+: )?(?:dm-remap-v4: )*")
+_PREFIX: Final = re.compile(
+    r"^device-mapper: (?:table: |ioctl: )?(?:\d+:\d+: )?(?:(?:dm-)?remap-v4(?: metadata)?: )*"
+)
 _NOISE: Final = ("error adding target to table", "unable to find target")
 
 
@@ -28,7 +30,7 @@ class KernelLog:
 
     def sentence(self) -> str:
         """The first telling line of device-mapper since the mark, without its prefix; or empty."""
-        lines = [line for line in self._lines() if line.startswith("device-mapper:") or "dm-remap-v4" in line]
+        lines = [line for line in self._lines() if line.startswith("device-mapper:") or "remap-v4" in line]
         told = [line for line in lines if not any(noise in line for noise in _NOISE)]
         return _PREFIX.sub("", (told or lines or [""])[0]).strip()
 

@@ -19,7 +19,7 @@ import threading
 import zlib
 from typing import Any
 
-import nbdkit  # type: ignore[import-not-found]  # nbdkit itself provides it
+import nbdkit  # nbdkit itself provides it
 
 API_VERSION = 2
 SECTOR = 512

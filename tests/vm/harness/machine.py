@@ -86,13 +86,14 @@ class Machine:
     def boot(self, load_module: bool = True) -> Guest:
         """Start the machine and give the guest, its disks named by udev and the module loaded."""
         assert not self.running, "the machine is on"
-        begin = time.monotonic()
         for disk in self.disks.values():
             disk.before_boot()
         agent = self.directory / "agent"
         agent.unlink(missing_ok=True)
         self._killed = False
-        self._qemu = spawn(self._arguments(agent), self.directory / "qemu.log")
+        arguments = self._arguments(agent)  # Which may have to build things first.
+        begin = time.monotonic()
+        self._qemu = spawn(arguments, self.directory / "qemu.log")
         guest = self._guest = Guest(self)
         try:
             self._line = Line(agent, lambda: self.running)
