@@ -245,7 +245,16 @@ static int msg_sync(struct message_context *m)
 
 static int msg_restore(struct message_context *m)
 {
-	return m->argc == 1 ? 0 : refuse(m, "it takes no argument");
+	struct dmr_request req;
+	char *result = m->result;
+	unsigned int maxlen = m->maxlen, sz = 0;
+	int r = simple_request(m, DMR_REQ_RESTORE, &req);
+
+	if (!r)
+		DMEMIT("%llu of %u copies are good, sequence %llu",
+		       (unsigned long long)req.moved, m->c->meta.copies,
+		       m->c->meta.sequence);
+	return r ?: 1;
 }
 
 static int msg_repair(struct message_context *m)

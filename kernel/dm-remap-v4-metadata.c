@@ -137,6 +137,7 @@ struct dmr_metadata {
 	bool formatted;			/* constant after open */
 
 	u8 good;			/* (s) copies that hold the state whole */
+	u8 header_ok, info_ok;		/* copies whose block is the present one */
 	u64 sequence;			/* (s) the highest ever tried on disk */
 	bool spilled;			/* a full header stands in the log too */
 	bool ahead;			/* a failed commit left a newer header */
@@ -303,33 +304,47 @@ static bool log_valid(const struct dmr_metadata *md,
 }
 
 /*
- * Read log block @index from the copy that has the newest valid version into
- * @log. *@newest_in becomes the copies that have that version.
+ * Read log block @index into @log. Of several valid versions the newest counts,
+ * of equally new ones (a commit that was cut off and done again, and a copy
+ * that missed the second) the one that most copies have. *@newest_in becomes
+ * the copies that have that version.
  */
 static int read_log_block(struct dmr_metadata *md, u32 index,
 			  struct disk_log *log, struct disk_log *scratch,
 			  u8 *newest_in)
 {
-	u64 newest = 0;
-	u8 copy;
+	u64 seq[DMR_MAX_COPIES] = {}, newest = 0;
+	u32 crc[DMR_MAX_COPIES] = {};
+	unsigned int most = 0, same, i;
+	u8 copy, best = 0;
 
 	*newest_in = 0;
 	for (copy = 0; copy < md->copies; copy++) {
-		u64 seq;
-
 		if (read_block(md, log_place(md, md->hdr, index, copy), scratch) ||
 		    !log_valid(md, md->hdr, scratch, index, copy))
 			continue;
-		seq = le64_to_cpu(scratch->p.sequence);
-		if (seq > newest) {
-			newest = seq;
-			*newest_in = 0;
-			memcpy(log, scratch, sizeof(*log));
-		}
-		if (seq == newest)
-			*newest_in |= 1u << copy;
+		seq[copy] = le64_to_cpu(scratch->p.sequence);
+		/* Not the block's own CRC, which covers the copy number. */
+		crc[copy] = crc32_le(~0, (u8 *)scratch->record,
+				     sizeof(scratch->record));
+		newest = max(newest, seq[copy]);
 	}
-	return *newest_in ? 0 : -ENODATA;
+	if (!newest)
+		return -ENODATA;
+	for (copy = 0; copy < md->copies; copy++) {
+		if (seq[copy] != newest)
+			continue;
+		for (same = 0, i = 0; i < md->copies; i++)
+			same += seq[i] == newest && crc[i] == crc[copy];
+		if (same > most) {
+			most = same;
+			best = copy;
+		}
+	}
+	for (copy = 0; copy < md->copies; copy++)
+		if (seq[copy] == newest && crc[copy] == crc[best])
+			*newest_in |= 1u << copy;
+	return read_block(md, log_place(md, md->hdr, index, best), log);
 }
 
 /* Copy the whole log to @copy from the others, some blocks a flush. */
@@ -415,6 +430,13 @@ static u32 count(u8 mask)
 	return hweight8(mask);
 }
 
+static void lose_copies(struct dmr_metadata *md, u8 failed)
+{
+	WRITE_ONCE(md->good, md->good & ~failed);
+	md->header_ok &= ~failed;
+	md->info_ok &= ~failed;
+}
+
 /*
  * Write @what to all good copies so that a cut at any point leaves one of them
  * whole. Copies that fail are no longer good. Gives up, before it touches the
@@ -428,17 +450,17 @@ static int write_waves(struct dmr_metadata *md, const struct disk_header *hdr,
 	if (md->copies == 1 && what & WRITE_HEADER) {
 		/* The shadow stands in for the missing other wave. */
 		if (dirty_block(md, SLOT_SHADOW, hdr, 0) || write_and_flush(md)) {
-			WRITE_ONCE(md->good, 0);
+			lose_copies(md, 1);
 			return -EIO;
 		}
 	}
 	failed = write_wave(md, hdr, one, what, log);
-	WRITE_ONCE(md->good, md->good & ~failed);
+	lose_copies(md, failed);
 	if (count(md->good) < majority(md))
 		return -EIO;
 	if (two) {
 		failed = write_wave(md, hdr, two, what, log);
-		WRITE_ONCE(md->good, md->good & ~failed);
+		lose_copies(md, failed);
 	}
 	return count(md->good) < majority(md) ? -EIO : 0;
 }
@@ -484,6 +506,14 @@ static int ensure_segment(struct dmr_metadata *md, struct disk_header *hdr,
 	return 0;
 }
 
+static bool has_segment(const struct dmr_metadata *md, u32 index)
+{
+	u32 within;
+	unsigned int i = log_segment(md, index, &within);
+
+	return i < NR_SEGMENTS && md->hdr->segment[i];
+}
+
 static void encode_record(struct disk_record *d, const struct dmr_record *r)
 {
 	d->main = cpu_to_le64(r->main);
@@ -512,14 +542,14 @@ static int commit_batch(struct dmr_metadata *md, const struct dmr_record *recs,
 {
 	struct disk_header *next = md->next;
 	unsigned int what = WRITE_HEADER, have, i;
+	bool full = le32_to_cpu(md->hdr->nr_records) == RECORDS_PER_BLOCK;
 	int r;
 
 	memcpy(next, md->hdr, sizeof(*next));
-	if (nr && le32_to_cpu(next->nr_records) == RECORDS_PER_BLOCK) {
-		if (!md->spilled)
-			return -ENOSPC;
+	if (nr && full && md->spilled)
 		count_spilled(next);
-	}
+	else if (full && !md->spilled)
+		nr = 0;		/* there was no place for the log block; try again */
 	have = le32_to_cpu(next->nr_records);
 	nr = min(nr, RECORDS_PER_BLOCK - have);
 	for (i = 0; i < nr; i++)
@@ -538,8 +568,11 @@ static int commit_batch(struct dmr_metadata *md, const struct dmr_record *recs,
 		return r;
 
 	if (have + nr == RECORDS_PER_BLOCK) {
-		if (!ensure_segment(md, next, le32_to_cpu(next->log_blocks)))
+		r = ensure_segment(md, next, le32_to_cpu(next->log_blocks));
+		if (!r)
 			what |= WRITE_SPILL;
+		else if (!nr)
+			return r;
 	}
 
 	WRITE_ONCE(md->sequence, md->sequence + 1);
@@ -620,59 +653,98 @@ void dmr_metadata_set_needs_check(struct dmr_metadata *md, bool needs_check)
 }
 
 /*
- * Bad copies are rewritten first, and only they: the state lives in the good
- * ones. If a failed commit left some of those ahead of the state, the rewrite
- * carries a higher sequence still, and reaches them once another copy is whole.
+ * Rewrite what a copy lacks, one copy at a time and only the blocks that are not
+ * as they should be: the blocks of a damaged copy that are good may be the only
+ * good ones. After a commit that failed half-way some headers are newer than
+ * the state; then every header is rewritten with a sequence higher still.
  */
 int dmr_metadata_mend(struct dmr_metadata *md)
 {
-	u8 bad = all_copies(md) & ~md->good, failed;
+	bool spill = le32_to_cpu(md->hdr->nr_records) == RECORDS_PER_BLOCK;
 	struct disk_log *log;
-	unsigned int what = WRITE_HEADER | WRITE_INFO | WRITE_LOG;
-	bool spill;
-	int r = 0;
+	int mended = 0, r = 0;
+	u8 copy;
 
 	if (md->params.read_only)
 		return -EROFS;
-	spill = le32_to_cpu(md->hdr->nr_records) == RECORDS_PER_BLOCK;
-	if (!bad && !md->ahead && (!spill || md->spilled))
+	if (md->good == all_copies(md) && !md->ahead && (!spill || md->spilled))
 		return 0;
 	log = alloc_log_buffers();
 	if (!log)
 		return -ENOMEM;
-
-	if (spill) {
-		/* Not counted by any header yet: one wave for all will do. */
-		memcpy(md->next, md->hdr, sizeof(*md->next));
-		if (!ensure_segment(md, md->next, le32_to_cpu(md->hdr->log_blocks)) &&
-		    !memcmp(md->next->segment, md->hdr->segment,
-			    sizeof(md->hdr->segment))) {
-			failed = write_wave(md, md->hdr, md->good, WRITE_SPILL, log);
-			WRITE_ONCE(md->good, md->good & ~failed);
-			md->spilled = md->good;
-			what |= WRITE_SPILL;
-		}
-	}
-
 	if (md->ahead) {
 		WRITE_ONCE(md->sequence, md->sequence + 1);
 		md->hdr->p.sequence = cpu_to_le64(md->sequence);
-	}
-	failed = bad ? write_wave(md, md->hdr, bad, what, log) : 0;
-	if (md->ahead && (bad & ~failed)) {
-		u8 again = write_wave(md, md->hdr, md->good, WRITE_HEADER, log);
-
-		WRITE_ONCE(md->good, md->good & ~again);
+		md->header_ok = 0;
 		md->ahead = false;
-	} else if (md->ahead && md->good) {
-		r = write_waves(md, md->hdr, WRITE_HEADER, log);
-		md->ahead = r;
 	}
-	WRITE_ONCE(md->good, md->good | (bad & ~failed));
+	/* Without a place it is left to the next commit, which may find one. */
+	spill = spill && has_segment(md, le32_to_cpu(md->hdr->log_blocks));
+
+	for (copy = 0; copy < md->copies; copy++) {
+		u8 bit = 1u << copy;
+		unsigned int what = (spill ? WRITE_SPILL : 0) |
+				    (md->header_ok & bit ? 0 : WRITE_HEADER) |
+				    (md->info_ok & bit ? 0 : WRITE_INFO) |
+				    (md->good & bit ? 0 : WRITE_LOG);
+
+		if (!what)
+			continue;
+		if (write_wave(md, md->hdr, bit, what, log)) {
+			lose_copies(md, bit);
+			r = -EIO;
+			continue;
+		}
+		mended += !(md->good & bit);
+		WRITE_ONCE(md->good, md->good | bit);
+		md->header_ok |= bit;
+		md->info_ok |= bit;
+	}
+	md->spilled = spill && md->good;
 	kfree(log);
-	if (r)
-		return r;
-	return failed ? -EIO : count(bad);
+	return r ?: mended;
+}
+
+/* Read block @block again from the disk, past the cache. */
+static bool reread(struct dmr_metadata *md, u64 block, void *to, u32 magic,
+		   const struct disk_prefix *want, u8 copy)
+{
+	const struct disk_prefix *p = to;
+
+	dm_bufio_forget(md->bufio, block);
+	return !read_block(md, block, to) && block_valid(p, magic) &&
+	       p->copy == copy && p->sequence == want->sequence &&
+	       uuid_equal(&p->uuid, &want->uuid);
+}
+
+int dmr_metadata_check(struct dmr_metadata *md)
+{
+	struct disk_log *log = alloc_log_buffers();
+	u32 i, nr = le32_to_cpu(md->hdr->log_blocks);
+	u8 copy, logs = all_copies(md), newest_in;
+
+	if (!log)
+		return -ENOMEM;
+	md->header_ok = 0;
+	md->info_ok = 0;
+	for (copy = 0; copy < md->copies; copy++) {
+		if (reread(md, slot_block(md, copy, SLOT_HEADER), log, HEADER_MAGIC,
+			   &md->hdr->p, copy))
+			md->header_ok |= 1u << copy;
+		if (reread(md, slot_block(md, copy, SLOT_INFO), log, INFO_MAGIC,
+			   &md->info->p, copy))
+			md->info_ok |= 1u << copy;
+	}
+	for (i = 0; i < nr; i++) {
+		for (copy = 0; copy < md->copies; copy++)
+			dm_bufio_forget(md->bufio, log_place(md, md->hdr, i, copy));
+		if (read_log_block(md, i, log, log + 1, &newest_in))
+			newest_in = 0;
+		logs &= newest_in;
+	}
+	kfree(log);
+	WRITE_ONCE(md->good, md->header_ok & md->info_ok & logs);
+	return count(md->good);
 }
 
 /* -------------------------------------------------------------------- open */
@@ -925,6 +997,7 @@ static void load_info(struct dmr_metadata *md, struct disk_info *scratch)
 		if (seq == newest)
 			newest_in |= 1u << copy;
 	}
+	md->info_ok = newest_in;
 	md->good &= newest_in;
 }
 
@@ -974,7 +1047,8 @@ static const char *load(struct dmr_metadata *md, const struct candidate *c,
 	if (error)
 		return error;
 
-	md->good = headers_like(c, nr, &c[best]) & all_copies(md);
+	md->header_ok = headers_like(c, nr, &c[best]) & all_copies(md);
+	md->good = md->header_ok;
 	md->sequence = c[best].sequence;
 	md->needs_check = le32_to_cpu(h->flags) & FLAG_NEEDS_CHECK;
 	init_info(md, &h->p.uuid);
@@ -1033,7 +1107,7 @@ static const char *format(struct dmr_metadata *md)
 	if (dmr_space_init(md->space, data_start(md->copies, md->spacing),
 			   md->params.spare_sectors))
 		return "Out of memory";
-	md->good = all_copies(md);
+	md->good = md->header_ok = md->info_ok = all_copies(md);
 	if (write_waves(md, h, WRITE_HEADER | WRITE_INFO, NULL))
 		return "The spare could not be formatted: writing the metadata failed";
 	return NULL;

@@ -83,6 +83,12 @@ void dmr_metadata_close(struct dmr_metadata *md);
 int dmr_metadata_mend(struct dmr_metadata *md);
 
 /*
+ * Read every copy again and find out which are good. Returns how many, and
+ * changes nothing on disk.
+ */
+int dmr_metadata_check(struct dmr_metadata *md);
+
+/*
  * Make @nr records durable, in all good copies, after flushing what was
  * written to the spare before. @nr may be 0: a commit of the cursor alone. On
  * error nothing of the last partial batch may be relied on, *@done tells how

@@ -268,9 +268,22 @@ static void do_sync(struct dmr_target *c, struct dmr_request *req)
 	dmr_metadata_changed(c);
 }
 
+static void do_restore(struct dmr_target *c, struct dmr_request *req)
+{
+	int r = dmr_metadata_check(c->md);
+
+	dmr_metadata_changed(c);
+	if (r < 0)
+		refuse(req, r, "out of memory");
+	req->moved = max(r, 0);
+}
+
 static void do_repair(struct dmr_target *c, struct dmr_request *req)
 {
-	int r = dmr_metadata_mend(c->md);
+	int r = dmr_metadata_check(c->md);
+
+	if (r >= 0)
+		r = dmr_metadata_mend(c->md);
 
 	dmr_metadata_changed(c);
 	if (r < 0) {
@@ -326,6 +339,9 @@ void dmr_run_request(struct dmr_target *c, struct dmr_request *req)
 		break;
 	case DMR_REQ_SYNC:
 		do_sync(c, req);
+		break;
+	case DMR_REQ_RESTORE:
+		do_restore(c, req);
 		break;
 	case DMR_REQ_REPAIR:
 		do_repair(c, req);

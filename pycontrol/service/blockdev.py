@@ -85,10 +85,13 @@ def look(path: str, sysfs: Path = SYSFS, proc: Path = PROC) -> BlockDevice:
         holders=holders(place),
         mounts=mounts(dev, proc),
         identity=Identity.from_udev(known) or from_sysfs(dev, sysfs),
-        known_as=tuple(
-            Signature(known[key], -1) for key in ("ID_FS_TYPE", "ID_PART_TABLE_TYPE") if known.get(key)
-        ),
+        known_as=tuple(Signature(known[key], -1) for key in _signature_keys(partition) if known.get(key)),
     )
+
+
+def _signature_keys(partition: bool) -> tuple[str, ...]:
+    # A partition's ID_PART_TABLE_TYPE is that of the disk it is on: udev hands it down.
+    return ("ID_FS_TYPE",) if partition else ("ID_FS_TYPE", "ID_PART_TABLE_TYPE")
 
 
 def number(path: str) -> DevNumber:
