@@ -104,4 +104,6 @@ void dmr_hold_exit(struct dmr_hold *h)
 	kfree(h->buf[0]);
 	kfree(h->buf[1]);
 	free_percpu(h->inflight);
+	h->buf[0] = h->buf[1] = NULL;
+	h->inflight = NULL;
 }

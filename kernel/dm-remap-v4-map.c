@@ -399,6 +399,7 @@ int dmr_map_init(struct dmr_map *map)
 	if (!dir || !map->unused) {
 		kvfree(dir);
 		kvfree(map->unused);
+		map->unused = NULL;
 		mempool_exit(&map->leaves);
 		return -ENOMEM;
 	}

@@ -62,7 +62,6 @@ static void defer_bio(struct dmr_target *c, struct bio *bio)
 
 static enum dmr_route finish(struct bio *bio, blk_status_t status)
 {
-	dmr_bio(bio)->owned = true;
 	bio->bi_status = status;
 	bio_endio(bio);
 	return DMR_DONE;
@@ -126,7 +125,6 @@ static int dmr_map_bio(struct dm_target *ti, struct bio *bio)
 	bool may_split;
 
 	pb->epoch = DMR_UNCOUNTED;
-	pb->owned = false;
 	pb->error = BLK_STS_OK;
 
 	if (unlikely(bio->bi_opf & REQ_PREFLUSH)) {
@@ -147,7 +145,6 @@ static int dmr_map_bio(struct dm_target *ti, struct bio *bio)
 	if (likely(route == DMR_SUBMIT))
 		return DM_MAPIO_REMAPPED;
 	if (route == DMR_DEFER) {
-		pb->owned = true;
 		pb->iter = bio->bi_iter;
 		if (bio->bi_opf & REQ_NOWAIT)
 			bio_wouldblock_error(bio);
@@ -188,22 +185,21 @@ static int dmr_end_io(struct dm_target *ti, struct bio *bio, blk_status_t *error
 	struct dmr_target *c = ti->private;
 	struct dmr_bio *pb = dmr_bio(bio);
 
-	if (likely(pb->epoch != DMR_UNCOUNTED)) {
-		unsigned int epoch = pb->epoch;
+	unsigned int epoch = pb->epoch;
 
-		pb->epoch = DMR_UNCOUNTED;
-		/* Its I/O is over, also if the worker looks into it next. */
-		dmr_hold_uncount(&c->hold, epoch);
-	} else {
+	if (unlikely(epoch == DMR_UNCOUNTED))
 		return DM_ENDIO_DONE;	/* a flush, or finished by ourselves */
-	}
+
+	/* Its I/O is over, also if the worker looks into it next. */
+	pb->epoch = DMR_UNCOUNTED;
+	dmr_hold_uncount(&c->hold, epoch);
+
 	if (likely(!*error) || !worth_saving(bio, *error))
 		return DM_ENDIO_DONE;
 	if (READ_ONCE(c->mode) != DMR_RW || READ_ONCE(c->breaker))
 		return DM_ENDIO_DONE;
 
 	pb->error = *error;
-	pb->owned = true;
 	defer_bio(c, bio);
 	return DM_ENDIO_INCOMPLETE;
 }

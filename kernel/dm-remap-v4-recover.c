@@ -125,6 +125,7 @@ static void publish(struct dmr_target *c, const struct dmr_record *r)
 		break;
 	case DMR_REC_PENDING:
 		dmr_map_set(&c->map, r->main, r->sectors, DMR_PENDING, 0);
+		dmr_add(&c->count.lost, r->sectors);
 		dmr_event(c, DMR_EV_PENDING, r->main, r->sectors);
 		break;
 	case DMR_REC_FREE:
@@ -276,11 +277,7 @@ static int note_unreadable(struct dmr_target *c, sector_t sector,
 
 	if (!r && ex->kind == DMR_REMAP)
 		r = dmr_txn_add(c, DMR_REC_BAD_SPARE, 0, ex->spare + done, c->block);
-	if (!r)
-		r = dmr_txn_add(c, DMR_REC_PENDING, sector, 0, c->block);
-	if (!r)
-		dmr_add(&c->count.lost, c->block);
-	return r;
+	return r ?: dmr_txn_add(c, DMR_REC_PENDING, sector, 0, c->block);
 }
 
 /* A block came back when it was read again. Move it if that was asked for. */
@@ -290,7 +287,8 @@ static void rescue_weak(struct dmr_target *c, const struct dmr_data *data,
 	dmr_add(&c->count.salvaged, c->block);
 	c->soft_dirty = true;
 	/* A failure here leaves the block where it was, readable just now. */
-	if (c->relocate_weak && kind == DMR_LINEAR && may_change(c))
+	if (c->relocate_weak && kind == DMR_LINEAR && may_change(c) &&
+	    data->bio != c->bounce[0])	/* those are moved anyway */
 		dmr_write_to_spare(c, data, offset, sector, c->block);
 }
 
@@ -586,13 +584,10 @@ static bool passes_now(struct dmr_target *c, struct bio *bio)
 		return false;
 	bio->bi_iter = pb->iter;
 	rcu_read_lock();
-	pb->owned = false;
 	route = dmr_route_bio(c, bio, false);
 	rcu_read_unlock();
-	if (route == DMR_DEFER) {
-		pb->owned = true;
+	if (route == DMR_DEFER)
 		return false;
-	}
 	if (route == DMR_SUBMIT)
 		submit_bio_noacct(bio);
 	return true;

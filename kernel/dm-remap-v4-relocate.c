@@ -221,22 +221,20 @@ static bool copy_back(struct dmr_target *c, sector_t sector, sector_t spare,
 
 static void do_unmap(struct dmr_target *c, struct dmr_request *req)
 {
-	struct dmr_data data = bounce(c, 0);
 	sector_t sector = req->sector, len = req->len, n, moved = 0;
 	struct dmr_extent ex;
-	bool ok;
 
 	for (; len; sector += n, len -= n) {
 		dmr_lookup(c, sector, len, &ex);
 		n = min_t(sector_t, ex.len, DMR_BOUNCE_SECTORS);
 		if (ex.kind == DMR_LINEAR)
 			continue;
-		if (ex.kind == DMR_REMAP)
-			ok = copy_back(c, sector, ex.spare, n);
-		else
-			ok = !dmr_data_io(c, &data, 0, n, REQ_OP_READ,
-					  c->main->bdev, sector);
-		if (!ok) {
+		if (ex.kind == DMR_PENDING) {
+			/* What main has there may be older than what was lost. */
+			refuse(req, -ENODATA, "a block there is pending, it is healed by writing it");
+			break;
+		}
+		if (!copy_back(c, sector, ex.spare, n)) {
 			refuse(req, -EIO, "the main device still fails there");
 			break;
 		}

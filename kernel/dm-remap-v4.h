@@ -142,7 +142,6 @@ struct dmr_target {
 struct dmr_bio {
 	struct bvec_iter iter;	/* as mapped; bi_sector counts on main */
 	u8 epoch;		/* for dmr_hold_uncount(), or DMR_UNCOUNTED */
-	bool owned;		/* the worker completes it: end_io stands aside */
 	bool in_txn;		/* worker: it may succeed only if the commit does */
 	blk_status_t error;	/* what it failed with; 0 if merely deferred */
 };
