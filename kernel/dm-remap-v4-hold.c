@@ -71,7 +71,8 @@ void dmr_hold_acquire(struct dmr_hold *h)
 	unsigned int old = h->epoch;
 
 	smp_store_release(&h->set, h->buf[h->filling]);
-	WRITE_ONCE(h->epoch, !old);
+	/* Pairs with dmr_hold_epoch(): the set first, then the epoch. */
+	smp_store_release(&h->epoch, !old);
 	WRITE_ONCE(h->draining, true);
 	synchronize_rcu();
 	while (inflight(h, old))

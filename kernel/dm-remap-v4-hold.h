@@ -40,7 +40,8 @@ struct dmr_inflight {
 struct dmr_hold {
 	struct dmr_held *set;	/* NULL: nothing held. Store-release by the
 				 * worker, load-acquire in dmr_hold_lookup() */
-	unsigned int epoch;	/* 0 or 1; WRITE_ONCE by the worker */
+	unsigned int epoch;	/* 0 or 1; store-release by the worker, after
+				 * set; load-acquire in dmr_hold_epoch() */
 	struct dmr_inflight __percpu *inflight;
 	wait_queue_head_t drained;
 	bool draining;		/* the worker waits; WRITE_ONCE */
@@ -67,13 +68,20 @@ void dmr_hold_release(struct dmr_hold *h);
  */
 bool dmr_hold_lookup(struct dmr_hold *h, sector_t sector, sector_t *len);
 
-/* Count a bio; under the same rcu_read_lock() as the lookup that let it pass. */
-static inline unsigned int dmr_hold_count(struct dmr_hold *h)
+/*
+ * The epoch to count a bio in. To be read before anything that says whether
+ * sectors are held: who sees the new epoch then sees the new set as well, and
+ * who missed the set counts in the epoch that is waited for.
+ */
+static inline unsigned int dmr_hold_epoch(struct dmr_hold *h)
 {
-	unsigned int epoch = READ_ONCE(h->epoch);
+	return smp_load_acquire(&h->epoch);
+}
 
+/* Count a bio; under the same rcu_read_lock() as the lookup that let it pass. */
+static inline void dmr_hold_count(struct dmr_hold *h, unsigned int epoch)
+{
 	this_cpu_inc(h->inflight->nr[epoch]);
-	return epoch;
 }
 
 static inline void dmr_hold_uncount(struct dmr_hold *h, unsigned int epoch)

@@ -312,15 +312,22 @@ void dmr_map_set(struct dmr_map *map, sector_t sector, sector_t len,
 	while (len) {
 		struct dmr_dir *dir = writer_dir(map);
 		u32 s = find_slot(dir, sector);
+		/* One change adds at most two entries to a leaf it doesn't cover. */
 		sector_t n = min_t(sector_t, len, DMR_MAX_ENTRY_LEN);
 
-		/* One change adds at most two entries to a leaf. */
-		if (writer_leaf(dir, s)->nr + 2 > DMR_LEAF_ENTRIES) {
+		bool whole = false;
+
+		if (s + 1 < dir->nr) {
+			sector_t next = dir->slot[s + 1].separator;
+
+			n = min(n, next - sector);
+			whole = sector == dir->slot[s].separator &&
+				sector + n == next;
+		}
+		if (!whole && writer_leaf(dir, s)->nr + 2 > DMR_LEAF_ENTRIES) {
 			split_leaf(map, s);
 			continue;
 		}
-		if (s + 1 < dir->nr)
-			n = min(n, dir->slot[s + 1].separator - sector);
 
 		set_in_slot(map, s, sector, sector + n, kind, spare);
 		sector += n;

@@ -123,7 +123,7 @@ static_assert(offsetof(struct disk_info, read_errors) == 0x138);
  * read by dmr_metadata_status() and are written with WRITE_ONCE.
  */
 struct dmr_metadata {
-	struct dm_bufio_client *bufio;
+	struct dm_bufio_client *bufio;	/* the caller's */
 	struct dmr_meta_params params;
 	struct dmr_space *space;
 
@@ -356,6 +356,8 @@ static int dirty_log(struct dmr_metadata *md, u8 copy, struct disk_log *log,
 	int r;
 
 	for (i = 0; i < nr; i++) {
+		/* dm-bufio keeps what it failed to write: look at the disk. */
+		dm_bufio_forget(md->bufio, log_place(md, md->hdr, i, copy));
 		r = read_log_block(md, i, log, scratch, &newest_in);
 		if (!r && !(newest_in & 1u << copy))
 			r = dirty_block(md, log_place(md, md->hdr, i, copy), log, copy);
@@ -536,6 +538,18 @@ static void count_spilled(struct disk_header *hdr)
 	memset(hdr->record, 0, sizeof(hdr->record));
 }
 
+/* Of a commit that failed. */
+static void give_back_segments(struct dmr_metadata *md)
+{
+	unsigned int i;
+
+	for (i = 1; i < NR_SEGMENTS; i++)
+		if (md->next->segment[i] && !md->hdr->segment[i])
+			dmr_space_free(md->space, le64_to_cpu(md->next->segment[i]),
+				       (u64)segment_blocks(md, i) * md->copies *
+				       BLOCK_SECTORS);
+}
+
 /* Commit at most as many records as the header takes; returns how many. */
 static int commit_batch(struct dmr_metadata *md, const struct dmr_record *recs,
 			unsigned int nr, struct disk_log *log)
@@ -579,6 +593,7 @@ static int commit_batch(struct dmr_metadata *md, const struct dmr_record *recs,
 	r = write_waves(md, next, what, log);
 	if (r) {
 		md->ahead = true;
+		give_back_segments(md);
 		return r;
 	}
 	swap(md->hdr, md->next);
@@ -647,6 +662,11 @@ void dmr_metadata_get_soft(struct dmr_metadata *md, struct dmr_soft_state *soft)
 	soft->scrub_sector = le64_to_cpu(md->info->scrub_sector);
 }
 
+bool dmr_metadata_in_doubt(const struct dmr_metadata *md)
+{
+	return md->ahead;
+}
+
 void dmr_metadata_set_needs_check(struct dmr_metadata *md, bool needs_check)
 {
 	WRITE_ONCE(md->needs_check, needs_check);
@@ -676,7 +696,6 @@ int dmr_metadata_mend(struct dmr_metadata *md)
 		WRITE_ONCE(md->sequence, md->sequence + 1);
 		md->hdr->p.sequence = cpu_to_le64(md->sequence);
 		md->header_ok = 0;
-		md->ahead = false;
 	}
 	/* Without a place it is left to the next commit, which may find one. */
 	spill = spill && has_segment(md, le32_to_cpu(md->hdr->log_blocks));
@@ -701,6 +720,8 @@ int dmr_metadata_mend(struct dmr_metadata *md)
 		md->info_ok |= bit;
 	}
 	md->spilled = spill && md->good;
+	/* One header of the higher sequence is enough to deny the failed commit. */
+	md->ahead = md->ahead && !md->good;
 	kfree(log);
 	return r ?: mended;
 }
@@ -720,7 +741,8 @@ static bool reread(struct dmr_metadata *md, u64 block, void *to, u32 magic,
 int dmr_metadata_check(struct dmr_metadata *md)
 {
 	struct disk_log *log = alloc_log_buffers();
-	u32 i, nr = le32_to_cpu(md->hdr->log_blocks);
+	/* The block written ahead is to be counted by the next commit. */
+	u32 i, nr = le32_to_cpu(md->hdr->log_blocks) + md->spilled;
 	u8 copy, logs = all_copies(md), newest_in;
 
 	if (!log)
@@ -848,10 +870,12 @@ static int choose_header(struct dmr_metadata *md, const struct candidate *c,
 				same += uuid_equal(&c[i].uuid, &c[j].uuid);
 			if (same < most)
 				continue;
-			tie = same == most && best >= 0 &&
-			      !uuid_equal(&c[i].uuid, &c[best].uuid);
-			if (same > most)
+			if (same > most) {
 				best = -1;
+				tie = false;
+			} else if (!uuid_equal(&c[i].uuid, &c[best].uuid)) {
+				tie = true;
+			}
 			most = same;
 		}
 		if (best < 0 || c[i].sequence > c[best].sequence)
@@ -1038,7 +1062,9 @@ static const char *load(struct dmr_metadata *md, const struct candidate *c,
 
 	if (best < 0)
 		return error;
-	if (read_block(md, c[best].place, h))
+	if (read_block(md, c[best].place, h) ||
+	    !good_spacing(le32_to_cpu(h->p.spacing)) ||
+	    !header_fits(h, c[best].copy, le32_to_cpu(h->p.spacing)))
 		return "The metadata could not be read twice; check the spare device";
 	md->copies = h->p.copies;
 	md->spacing = le32_to_cpu(h->p.spacing);
@@ -1058,7 +1084,8 @@ static const char *load(struct dmr_metadata *md, const struct candidate *c,
 			   md->params.spare_sectors))
 		return "Out of memory";
 	if (le64_to_cpu(h->cursor) > md->space->start &&
-	    le64_to_cpu(h->cursor) <= md->space->end)
+	    le64_to_cpu(h->cursor) <= md->space->end &&
+	    !(le64_to_cpu(h->cursor) & ((md->params.block_size >> 9) - 1)))
 		md->space->cursor = le64_to_cpu(h->cursor);
 	error = take_segments(md);
 	return error ?: load_records(md, log, fn, context);
@@ -1155,12 +1182,10 @@ struct dmr_metadata *dmr_metadata_open(const struct dmr_meta_params *params,
 	md->info = kzalloc(sizeof(*md->info), GFP_KERNEL);
 	if (!md->hdr || !md->next || !md->info)
 		goto out;
-	md->bufio = dm_bufio_client_create(params->spare, BLOCK_SIZE_BYTES,
-					   2, 0, NULL, NULL, 0);
-	if (IS_ERR(md->bufio)) {
-		md->bufio = NULL;
-		goto out;
-	}
+	md->bufio = params->bufio;
+	/* Somebody else may have had the spare since it was read. */
+	dm_bufio_forget_buffers(md->bufio, 0,
+				params->spare_sectors / BLOCK_SECTORS);
 
 	nr = find_headers(md, (struct disk_header *)log, c);
 	*error = nr ? load(md, c, nr, log, fn, context) : load_other(md, log);
@@ -1176,8 +1201,6 @@ out:
 
 void dmr_metadata_close(struct dmr_metadata *md)
 {
-	if (md->bufio)
-		dm_bufio_client_destroy(md->bufio);
 	kfree(md->info);
 	kfree(md->next);
 	kfree(md->hdr);

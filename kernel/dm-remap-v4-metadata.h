@@ -17,6 +17,8 @@
 
 #include "dm-remap-v4-space.h"
 
+struct dm_bufio_client;
+
 #define DMR_MAX_COPIES		8
 #define DMR_DEFAULT_COPIES	5
 #define DMR_DEFAULT_SPACING	256	/* sectors */
@@ -48,8 +50,12 @@ struct dmr_soft_state {
 	u64 scrub_sector;
 };
 
+/* How the caller makes the dm-bufio client: block size, reserved buffers. */
+#define DMR_META_BLOCK		4096
+#define DMR_META_BUFFERS	2
+
 struct dmr_meta_params {
-	struct block_device *spare;
+	struct dm_bufio_client *bufio;	/* on the spare, made as said above */
 	u64 main_sectors;
 	u64 spare_sectors;
 	u32 block_size;		/* logical block size of the stacked device, bytes */
@@ -96,6 +102,12 @@ int dmr_metadata_check(struct dmr_metadata *md);
  */
 int dmr_metadata_commit(struct dmr_metadata *md, const struct dmr_record *recs,
 			unsigned int nr, unsigned int *done);
+
+/*
+ * Did a commit fail in such a way that some header may name its records, and
+ * none could be written since that denies them?
+ */
+bool dmr_metadata_in_doubt(const struct dmr_metadata *md);
 
 /* Write the soft state, in two waves as well. */
 int dmr_metadata_save_soft(struct dmr_metadata *md,

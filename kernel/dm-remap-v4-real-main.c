@@ -8,6 +8,7 @@
  * that fail leave for the worker (dm-remap-v4-recover.c).
  */
 #include <linux/blk-integrity.h>
+#include <linux/dm-bufio.h>
 #include <linux/module.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
@@ -68,12 +69,14 @@ static enum dmr_route finish(struct bio *bio, blk_status_t status)
 }
 
 static enum dmr_route send(struct dmr_target *c, struct bio *bio,
-			   struct dm_dev *dev, sector_t sector)
+			   unsigned int epoch, struct dm_dev *dev,
+			   sector_t sector)
 {
 	struct dmr_bio *pb = dmr_bio(bio);
 
 	pb->iter = bio->bi_iter;
-	pb->epoch = dmr_hold_count(&c->hold);
+	pb->epoch = epoch;
+	dmr_hold_count(&c->hold, epoch);
 	bio_set_dev(bio, dev->bdev);
 	bio->bi_iter.bi_sector = sector;
 	return DMR_SUBMIT;
@@ -87,11 +90,12 @@ static enum dmr_route send(struct dmr_target *c, struct bio *bio,
 enum dmr_route dmr_route_bio(struct dmr_target *c, struct bio *bio, bool may_split)
 {
 	sector_t sector = bio->bi_iter.bi_sector, len, all;
+	unsigned int epoch = dmr_hold_epoch(&c->hold);	/* before divert */
 	struct dmr_extent ex;
 	bool held;
 
 	if (likely(!READ_ONCE(c->divert)))
-		return send(c, bio, c->main, sector);
+		return send(c, bio, epoch, c->main, sector);
 
 	len = all = bio_sectors(bio);
 	held = dmr_hold_lookup(&c->hold, sector, &len);
@@ -107,11 +111,11 @@ enum dmr_route dmr_route_bio(struct dmr_target *c, struct bio *bio, bool may_spl
 		return DMR_DEFER;
 
 	if (ex.kind == DMR_LINEAR)
-		return send(c, bio, c->main, sector);
+		return send(c, bio, epoch, c->main, sector);
 	if (bio_op(bio) == REQ_OP_DISCARD)
 		return finish(bio, BLK_STS_OK);	/* advice, see discard_main() */
 	if (ex.kind == DMR_REMAP)
-		return send(c, bio, c->spare, ex.spare);
+		return send(c, bio, epoch, c->spare, ex.spare);
 	if (bio_op(bio) == REQ_OP_READ)
 		return finish(bio, BLK_STS_MEDIUM);
 	return DMR_DEFER;
@@ -184,7 +188,6 @@ static int dmr_end_io(struct dm_target *ti, struct bio *bio, blk_status_t *error
 {
 	struct dmr_target *c = ti->private;
 	struct dmr_bio *pb = dmr_bio(bio);
-
 	unsigned int epoch = pb->epoch;
 
 	if (unlikely(epoch == DMR_UNCOUNTED))
@@ -326,6 +329,8 @@ static void destroy(struct dmr_target *c)
 	kvfree(c->txn);
 	if (c->wq)
 		destroy_workqueue(c->wq);
+	if (c->bufio)
+		dm_bufio_client_destroy(c->bufio);
 	bioset_exit(&c->bs);
 	if (c->map.unused)
 		dmr_map_exit(&c->map);
@@ -345,6 +350,12 @@ static int allocate(struct dmr_target *c)
 	if (dmr_hold_init(&c->hold) || dmr_map_init(&c->map) ||
 	    bioset_init(&c->bs, MIN_CLONES, 0, 0))
 		return -ENOMEM;
+	c->bufio = dm_bufio_client_create(c->spare->bdev, DMR_META_BLOCK,
+					  DMR_META_BUFFERS, 0, NULL, NULL, 0);
+	if (IS_ERR(c->bufio)) {
+		c->bufio = NULL;
+		return -ENOMEM;
+	}
 	c->wq = alloc_ordered_workqueue("dm-remap-v4", WQ_MEM_RECLAIM);
 	c->txn = kvzalloc(sizeof(*c->txn), GFP_KERNEL);
 	c->bounce[0] = alloc_bounce();
@@ -396,7 +407,6 @@ static int dmr_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	ti->private = c;
 	ti->per_io_data_size = sizeof(struct dmr_bio);
 	ti->num_flush_bios = 2;		/* 0: main, 1: spare */
-	ti->flush_supported = true;
 	ti->num_discard_bios = 1;
 	ti->discards_supported = bdev_max_discard_sectors(c->main->bdev);
 	ti->num_write_zeroes_bios = 1;
@@ -404,33 +414,43 @@ static int dmr_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	return 0;
 }
 
-static void dmr_dtr(struct dm_target *ti)
-{
-	struct dmr_target *c = ti->private;
-
-	cancel_work_sync(&c->event_work);
-	destroy(c);
-}
-
 /* -------------------------------------------------------------- life cycle */
+
+static void deactivate(struct dmr_target *c);
+
+static bool same_device(struct dmr_target *a, struct dmr_target *b)
+{
+	return dm_table_get_md(a->ti->table) == dm_table_get_md(b->ti->table);
+}
 
 static int claim_spare(struct dmr_target *c)
 {
-	struct dmr_target *other;
+	struct dmr_target *other, *left = NULL;
 	int r = 0;
 
 	mutex_lock(&claim_lock);
 	list_for_each_entry(other, &claims, claimed) {
-		if (other->spare->bdev->bd_dev == c->spare->bdev->bd_dev) {
-			DMERR("%s: the spare %s is in use by %s", c->name,
-			      c->spare->name, other->name);
-			r = -EBUSY;
+		if (other->spare->bdev->bd_dev != c->spare->bdev->bd_dev)
+			continue;
+		if (other->ti->table != c->ti->table && same_device(other, c)) {
+			left = other;
+			continue;
 		}
+		DMERR("%s: the spare %s is in use by %s", c->name,
+		      c->spare->name, other->name);
+		r = -EBUSY;
 	}
-	if (!r)
+	if (!r && !left)
 		list_add(&c->claimed, &claims);
 	mutex_unlock(&claim_lock);
-	return r;
+	if (r || !left)
+		return r;
+	/*
+	 * Left over from a table whose resume failed at a later target. Core
+	 * keeps that table, and us alone, until this resume is over.
+	 */
+	deactivate(left);
+	return claim_spare(c);
 }
 
 static void release_spare(struct dmr_target *c)
@@ -444,7 +464,7 @@ static void release_spare(struct dmr_target *c)
 static int load_record(void *context, const struct dmr_record *rec)
 {
 	struct dmr_target *c = context;
-	u64 main = rec->main, spare = rec->spare, len = rec->sectors;
+	u64 main = rec->main, spare = rec->spare, len = rec->sectors, n;
 	bool on_main = rec->kind != DMR_REC_BAD_SPARE;
 	bool on_spare = rec->kind == DMR_REC_REMAP || rec->kind == DMR_REC_BAD_SPARE;
 	enum dmr_kind kind;
@@ -477,10 +497,12 @@ static int load_record(void *context, const struct dmr_record *rec)
 	default:
 		return -EINVAL;
 	}
-	len = rec->sectors;
-	if (dmr_map_reserve(&c->map, 4))
-		return -ENOMEM;
-	dmr_map_set(&c->map, main, len, kind, spare);
+	for (; len; main += n, spare += n, len -= n) {
+		n = min_t(u64, len, DMR_MAX_RECORD_SECTORS);
+		if (dmr_map_reserve(&c->map, 4))
+			return -ENOMEM;
+		dmr_map_set(&c->map, main, n, kind, spare);
+	}
 	return 0;
 }
 
@@ -527,7 +549,7 @@ static void tell_loaded(struct dmr_target *c)
 static int load_metadata(struct dmr_target *c)
 {
 	struct dmr_meta_params params = {
-		.spare = c->spare->bdev,
+		.bufio = c->bufio,
 		.main_sectors = c->main_sectors,
 		.spare_sectors = c->spare_sectors,
 		.block_size = c->block << SECTOR_SHIFT,
@@ -630,10 +652,8 @@ static int dmr_preresume(struct dm_target *ti)
 }
 
 /* No bio is in flight any more. */
-static void dmr_postsuspend(struct dm_target *ti)
+static void deactivate(struct dmr_target *c)
 {
-	struct dmr_target *c = ti->private;
-
 	if (!c->md)
 		return;
 	cancel_delayed_work_sync(&c->autosave);
@@ -645,6 +665,25 @@ static void dmr_postsuspend(struct dm_target *ti)
 	unload_metadata(c);
 	mutex_unlock(&c->live);
 	release_spare(c);
+}
+
+static void dmr_postsuspend(struct dm_target *ti)
+{
+	/* Reclaim must not wait for this device now, see dmr_preresume(). */
+	unsigned int noio = memalloc_noio_save();
+
+	deactivate(ti->private);
+	memalloc_noio_restore(noio);
+}
+
+static void dmr_dtr(struct dm_target *ti)
+{
+	struct dmr_target *c = ti->private;
+
+	/* There was no suspend if a later target of the table failed to resume. */
+	dmr_postsuspend(ti);
+	cancel_work_sync(&c->event_work);
+	destroy(c);
 }
 
 /* ------------------------------------------------------------ the rest */

@@ -171,6 +171,41 @@ void dmr_metadata_changed(struct dmr_target *c)
 	}
 }
 
+/* A failed commit is undone on disk, and tried once more if that went well. */
+static int commit_or_mend(struct dmr_target *c, unsigned int *done)
+{
+	struct dmr_txn *txn = c->txn;
+	unsigned int again = 0;
+	int r = dmr_metadata_commit(c->md, txn->rec, txn->nr, done);
+
+	if (r == -EIO) {
+		dmr_metadata_mend(c->md);
+		r = dmr_metadata_commit(c->md, txn->rec + *done, txn->nr - *done,
+					&again);
+		*done += again;
+		if (r == -EIO)
+			dmr_metadata_mend(c->md);
+	}
+	dmr_metadata_changed(c);
+	return r;
+}
+
+/*
+ * A header on disk may name these records, and none can be written that denies
+ * them. After a crash they might come true, so nothing may be acknowledged
+ * there meanwhile: not reading from, nor writing to, the old place.
+ */
+static void block_in_doubt(struct dmr_target *c)
+{
+	const struct dmr_txn *txn = c->txn;
+	unsigned int i;
+
+	for (i = 0; i < txn->nr; i++)
+		if (txn->rec[i].kind != DMR_REC_BAD_SPARE)
+			dmr_map_set(&c->map, txn->rec[i].main,
+				    txn->rec[i].sectors, DMR_PENDING, 0);
+}
+
 /*
  * Make the records durable, then visible. On failure nothing that is not
  * durable becomes visible and the places on the spare are given back.
@@ -185,10 +220,8 @@ int dmr_txn_commit(struct dmr_target *c)
 		return 0;
 	/* A change can split a leaf at each end, a long one at each cut. */
 	r = dmr_map_reserve(&c->map, 4 * txn->nr);
-	if (!r) {
-		r = dmr_metadata_commit(c->md, txn->rec, txn->nr, &done);
-		dmr_metadata_changed(c);
-	}
+	if (!r)
+		r = commit_or_mend(c, &done);
 	for (i = 0; i < done; i++)
 		publish(c, &txn->rec[i]);
 	if (r) {
@@ -200,7 +233,10 @@ int dmr_txn_commit(struct dmr_target *c)
 		memmove(txn->rec, txn->rec + done,
 			(txn->nr - done) * sizeof(txn->rec[0]));
 		txn->nr -= done;
-		dmr_txn_rollback(c, 0);
+		if (dmr_metadata_in_doubt(c->md))
+			block_in_doubt(c);
+		else
+			dmr_txn_rollback(c, 0);
 	}
 	txn->nr = 0;
 	txn->merge_from = 0;
@@ -275,21 +311,36 @@ static int note_unreadable(struct dmr_target *c, sector_t sector,
 {
 	int r = make_room(c);
 
+	/* Never a bad place that the record before still maps to. */
+	if (!r)
+		r = dmr_txn_add(c, DMR_REC_PENDING, sector, 0, c->block);
 	if (!r && ex->kind == DMR_REMAP)
 		r = dmr_txn_add(c, DMR_REC_BAD_SPARE, 0, ex->spare + done, c->block);
-	return r ?: dmr_txn_add(c, DMR_REC_PENDING, sector, 0, c->block);
+	return r;
+}
+
+/* From a buffer of our own: the reader's may be changed under our hands. */
+static void move_weak(struct dmr_target *c, sector_t sector)
+{
+	struct dmr_data data = {
+		.bio = c->bounce[1],
+		.iter = c->bounce[1]->bi_iter,
+	};
+
+	if (!dmr_data_io(c, &data, 0, c->block, REQ_OP_READ, c->main->bdev, sector))
+		dmr_write_to_spare(c, &data, 0, sector, c->block);
 }
 
 /* A block came back when it was read again. Move it if that was asked for. */
 static void rescue_weak(struct dmr_target *c, const struct dmr_data *data,
-			sector_t offset, sector_t sector, enum dmr_kind kind)
+			sector_t sector, enum dmr_kind kind)
 {
 	dmr_add(&c->count.salvaged, c->block);
 	c->soft_dirty = true;
 	/* A failure here leaves the block where it was, readable just now. */
 	if (c->relocate_weak && kind == DMR_LINEAR && may_change(c) &&
 	    data->bio != c->bounce[0])	/* those are moved anyway */
-		dmr_write_to_spare(c, data, offset, sector, c->block);
+		move_weak(c, sector);
 }
 
 /*
@@ -330,7 +381,7 @@ static blk_status_t read_extent(struct dmr_target *c, const struct dmr_data *dat
 		status = dmr_data_io(c, data, offset + done, n, REQ_OP_READ,
 				     bdev, base + done);
 		if (!status) {
-			rescue_weak(c, data, offset + done, sector + done, ex->kind);
+			rescue_weak(c, data, sector + done, ex->kind);
 			continue;
 		}
 		if (!dmr_may_be_medium(REQ_OP_READ, status))
@@ -455,13 +506,14 @@ static blk_status_t write_extent(struct dmr_target *c, const struct dmr_data *da
 			return status;
 		if (!may_change(c) || (!remapped && !medium_error_believed(c)))
 			return status;
-		if (make_room(c))
-			return status;
-		if (remapped)
-			dmr_txn_add(c, DMR_REC_BAD_SPARE, 0, base + done, n);
 		status = dmr_write_to_spare(c, data, offset + done, sector + done, n);
 		if (status)
 			return status;
+		/* Behind the remap, so that no state maps to a bad place. */
+		if (remapped &&
+		    (make_room(c) ||
+		     dmr_txn_add(c, DMR_REC_BAD_SPARE, 0, base + done, n)))
+			return BLK_STS_IOERR;
 	}
 	return BLK_STS_OK;
 }

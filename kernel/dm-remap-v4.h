@@ -130,6 +130,8 @@ struct dmr_target {
 	struct delayed_work autosave;	/* on wq too */
 	struct work_struct event_work;	/* on the system's queue: not I/O */
 	unsigned int uevent_seq;	/* event_work; core's is not exported */
+	struct dm_bufio_client *bufio;	/* constant; used through md only. Not made
+					 * in preresume: its shrinker may wait */
 	struct bio_set bs;		/* clones; the worker's progress needs it */
 
 	struct kobject kobj;		/* in sysfs from resume to suspend */
