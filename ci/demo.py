@@ -56,7 +56,8 @@ def demonstrate(box: Machine) -> None:
     shown(guest, "cp -r /usr/lib/python3* /mnt && sync && du -sh /mnt", timeout=300)
     before = sums(guest)
     met = box.main.counters()["bad_writes"]
-    console.print(f"\nThe disk failed {met} writes. {len(before.splitlines())} files were written all the same:")
+    files = len(before.splitlines())
+    console.print(f"\nThe disk failed {met} writes. {files} files were written all the same:")
     shown(guest, "dmremapctl status safe")
 
     scene(

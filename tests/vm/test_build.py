@@ -8,7 +8,9 @@ from harness.machine import CI
 
 
 def test_the_module_builds_without_warnings_at_w1(tmp_path: Path) -> None:
-    done = subprocess.run([CI / "kernel"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [CI / "kernel"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+    )
     headers = Path(done.stdout.splitlines()[-1]) / "headers"
     sources = shutil.copytree(CI.parent / "kernel", tmp_path / "kernel")
     build = subprocess.run(

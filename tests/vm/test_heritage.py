@@ -4,24 +4,10 @@ import struct
 import zlib
 from collections.abc import Callable
 
-from harness import Guest, Machine
+from harness import Machine
+from target import create, mappings, message
 
 COPIES = [i * 0x20000 for i in range(5)]
-MAIN_SECTORS = 256 * 2048
-
-
-def create(guest: Guest, name: str = "mapped") -> str:
-    size = int(guest.run("blockdev", "--getsz", guest.main).out)
-    guest.run("dmsetup", "create", name, "--table", f"0 {size} dm-remap-v4 {guest.main} {guest.spare}")
-    return f"/dev/mapper/{name}"
-
-
-def message(guest: Guest, *words: str | int, name: str = "mapped") -> str:
-    return guest.run("dmsetup", "message", name, "0", *words).out.strip()
-
-
-def mappings(guest: Guest, name: str = "mapped") -> int:
-    return int(guest.run("cat", f"/sys/kernel/dm_remap/{name}/active_mappings").out)
 
 
 def headers(machine: Machine) -> list[bytes]:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 
 from harness import Machine
+
 from pycontrol import metadata
 
 MiB = 1 << 20

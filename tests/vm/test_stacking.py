@@ -1,0 +1,310 @@
+"""The device among others: flushes go down to both disks, limits come up from both, and
+dmsetup and dmremapctl say the same about it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import ok
+from harness import Guest, Machine
+from target import create, mappings, message, remove
+
+MiB = 1 << 20
+
+
+def limits(guest: Guest, device: str) -> dict[str, str]:
+    """The request queue's limits, as sysfs shows them."""
+    real = guest.run("readlink", "-f", device).out.strip()
+    # Some can't be read for a device without a queue of its own.
+    shown = guest.run("grep", "-rs", ".", f"/sys/block/{Path(real).name}/queue", check=False)
+    lines = shown.out.splitlines()
+    return {name.rpartition("/")[2]: value for name, _, value in (line.partition(":") for line in lines)}
+
+
+def flushed(guest: Guest) -> tuple[int, int]:
+    return guest.flushes(guest.main), guest.flushes(guest.spare)
+
+
+# Flushes.
+
+
+def test_fsync_reaches_both_devices(guest: Guest) -> None:
+    device = create(guest)
+    message(guest, "remap", 1000, 8)
+    for sector in (0, 1000):
+        guest.write(device, sector, b"x" * 512)
+        main, spare = flushed(guest)
+        seen = [guest.machine.disks[name].counters()["flushes"] for name in ("main", "spare")]
+        guest.flush(device)
+        assert flushed(guest) == (main + 1, spare + 1)
+        for name, before in zip(("main", "spare"), seen, strict=True):
+            assert guest.machine.disks[name].counters()["flushes"] > before
+
+
+def test_fsync_fails_if_either_device_cannot_flush(guest: Guest) -> None:
+    device = create(guest)
+    for disk in guest.machine.main, guest.machine.spare:
+        guest.flush(device)
+        disk.die()
+        with pytest.raises(OSError, match="Input/output error"):
+            guest.flush(device)
+        disk.revive()
+        guest.flush(device)
+    assert " rw -" in guest.run("dmsetup", "status", "mapped").out
+
+
+def test_a_synchronous_write_is_stable_where_it_went(guest: Guest) -> None:
+    device = create(guest)
+    message(guest, "remap", 1000, 8)
+    for sector, disk in ((0, guest.main), (1000, guest.spare)):
+        guest.write(device, sector, b"dirty..." * 64)
+        before = guest.flushes(disk)
+        guest.run(
+            *("dd", "if=/dev/zero", f"of={device}", "bs=512", "count=1", f"seek={sector}"),
+            *("oflag=direct,dsync", "conv=notrunc", "status=none"),
+        )
+        assert guest.flushes(disk) > before
+        assert guest.read(device, sector) == bytes(512)
+
+
+def test_a_file_system_syncs_through_it(guest: Guest) -> None:
+    device = create(guest)
+    guest.sh(f"mkfs.ext4 -q -F {device} && mkdir -p /tmp/here && mount {device} /tmp/here")
+    guest.machine.main.fail(range(150000, 160000), on="write")
+    main, spare = flushed(guest)
+    guest.sh("dd if=/dev/urandom of=/tmp/here/file bs=1M count=4 conv=fsync status=none")
+    after = flushed(guest)
+    assert after[0] > main and after[1] > spare
+    guest.run("umount", "/tmp/here")
+
+
+# Limits.
+
+
+def test_the_limits_are_those_of_linear_over_the_same_disk(guest: Guest) -> None:
+    size = guest.run("blockdev", "--getsz", guest.main).out.strip()
+    guest.run("dmsetup", "create", "plain", "--table", f"0 {size} linear {guest.main} 0")
+    plain = limits(guest, "/dev/mapper/plain")
+    remove(guest, "plain")
+    assert limits(guest, create(guest)) == plain
+
+
+def test_discards_reach_main_but_not_what_was_remapped(guest: Guest) -> None:
+    device = create(guest)
+    guest.write(device, 1000, b"remapped" * 64 * 8)
+    message(guest, "remap", 1000, 8)
+    guest.write(device, 2000, b"linear.." * 64 * 8)
+    before = guest.machine.main.counters()["trims"]
+    guest.run("blkdiscard", "-f", "-o", 2000 * 512, "-l", 8 * 512, device)
+    assert guest.machine.main.counters()["trims"] > before
+    assert guest.read(device, 2000, 8) == bytes(4096)
+    guest.run("blkdiscard", "-f", "-o", 1000 * 512, "-l", 8 * 512, device)
+    assert guest.read(device, 1000, 8) in (b"remapped" * 64 * 8, bytes(4096))
+    assert mappings(guest) == 8
+    # Zeroes must be zeroes, wherever the block lives.
+    guest.write(device, 1000, b"remapped" * 64 * 8)
+    guest.run("fallocate", "--zero-range", "-o", 996 * 512, "-l", 16 * 512, device)
+    assert guest.read(device, 996, 16) == bytes(16 * 512)
+    assert mappings(guest) == 8
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    """A 4Kn main disk, a spare with blocks of 512 bytes, and a third disk like the spare."""
+    machine = Machine(tmp_path_factory.mktemp("mixed"), main_block_size=4096, extra={"third": 64 * MiB})
+    yield machine.boot()
+    machine.close()
+
+
+@pytest.mark.parametrize(("main", "spare"), [("main", "spare"), ("third", "main")])
+def test_the_larger_block_counts_on_either_side(mixed: Guest, main: str, spare: str) -> None:
+    guest = mixed
+    for name in (main, spare):
+        guest.run("blkdiscard", "-f", guest.devices[name])
+    device = create(guest, main=guest.devices[main], spare=guest.devices[spare])
+    found = limits(guest, device)
+    assert (found["logical_block_size"], found["physical_block_size"]) == ("4096", "4096")
+    assert found["minimum_io_size"] == "4096"
+    with pytest.raises(OSError, match="Invalid argument"):
+        guest.write(device, 0, b"x" * 512)
+    guest.machine.disks[main].fail(16 + 3, on="write")
+    guest.write(device, 8, b"16 kilobytes ok." * 1024)
+    assert guest.read(device, 8, 32) == b"16 kilobytes ok." * 1024
+    assert mappings(guest) == 1
+    start, sectors, place, _ = message(guest, "list").split()
+    assert (start, sectors) == ("16", "8") and int(place) % 8 == 0
+    # Saved for blocks of 4096 bytes, and found again.
+    remove(guest)
+    create(guest, main=guest.devices[main], spare=guest.devices[spare])
+    assert guest.read(device, 8, 32) == b"16 kilobytes ok." * 1024
+    guest.machine.disks[main].heal()
+    remove(guest)
+    guest.machine.check_console()
+
+
+# dmsetup and dmremapctl.
+
+
+def by_dmsetup(guest: Guest, name: str = "mapped") -> dict[str, Any]:
+    """All that dmsetup tells about a device, under the names that dmremapctl gives it."""
+    columns = "name,uuid,major,minor,open,events,attr"
+    line = guest.run(*("dmsetup", "info", "-c", "--noheadings", "--separator", " ", "-o", columns, name)).out
+    shown, uuid, major, minor, opened, events, attributes = line.split()
+    info = guest.run("dmsetup", "info", name).out
+    targets = []
+    tables = guest.run("dmsetup", "table", name).out.splitlines()
+    # dmsetup asks the target to commit before it answers; dmremapctl does not.
+    states = guest.run("dmsetup", "status", "--noflush", name).out.splitlines()
+    for table, state in zip(tables, states, strict=True):
+        start, length, kind, main, spare, *features = table.split()
+        assert kind == "dm-remap-v4" and state.split()[:3] == [start, length, kind]
+        words = state.split()[3:]
+        (used, total), (valid, copies) = words[0].split("/"), words[3].split("/")
+        options = words[10 : 10 + int(words[9])]
+        assert options == features[1:]
+        rest = words[10 + int(words[9]) :]
+        errors, (mode, check) = rest[1 : 1 + int(rest[0])], rest[1 + int(rest[0]) :]
+        targets.append(
+            {
+                "start": int(start),
+                "length": int(length),
+                "main": main,
+                "spare": spare,
+                "features": options,
+                "used_sectors": int(used),
+                "total_sectors": int(total),
+                "remapped_extents": int(words[1]),
+                "pending_extents": int(words[2]),
+                "valid_copies": int(valid),
+                "copies": int(copies),
+                "sequence": int(words[4]),
+                "read_errors": int(words[5]),
+                "write_errors": int(words[6]),
+                "sectors_salvaged": int(words[7]),
+                "sectors_lost": int(words[8]),
+                "errors": errors,
+                "mode": mode,
+                "needs_check": check == "needs_check",
+            }
+        )
+    return {
+        "name": shown,
+        "path": f"/dev/mapper/{shown}",
+        "uuid": uuid,
+        "dev": f"{major}:{minor}",
+        "open": int(opened),
+        "event_nr": int(events),
+        "suspended": attributes[2] == "s",
+        "readonly": attributes[3] == "r",
+        "deferred_remove": "DEFERRED REMOVE" in info,
+        "targets": targets,
+    }
+
+
+def agree(guest: Guest) -> dict[str, Any]:
+    """Ask both, compare, and give what they agree on."""
+    # Events are raised a moment after what they tell.
+    guest.python("import time; time.sleep(0.2)")
+    mine = by_dmsetup(guest)
+    (theirs,) = ok(guest, "status", "mapped")
+    for target in theirs["targets"]:
+        target.pop("healthy")
+    assert theirs == mine
+    (listed,) = ok(guest, "list")
+    first = mine["targets"][0] if mine["targets"] else {"main": None, "spare": None, "mode": "no table"}
+    for key in ("name", "path", "uuid", "dev", "open"):
+        assert listed[key] == mine[key]
+    for key in ("main", "spare", "mode"):
+        assert listed[key] == first[key]
+    deps = guest.run("dmsetup", "deps", "-o", "devno", "mapped").out
+    numbers = {
+        f"({target[key].replace(':', ', ')})" for target in mine["targets"] for key in ("main", "spare")
+    }
+    assert all(number in deps for number in numbers)
+    assert int(deps.split()[0]) == len(numbers)
+    assert guest.run("dmsetup", "ls", "--target", "dm-remap-v4").out.split()[0] == mine["name"]
+    return mine
+
+
+def test_dmsetup_and_dmremapctl_agree(guest: Guest) -> None:
+    ok(guest, "create", "mapped", guest.main, guest.spare, "--yes")
+    fresh = agree(guest)
+    assert fresh["targets"][0]["features"] == ["copies", "5", "spacing", "256"]
+
+    message(guest, "remap", 1000, 8)
+    guest.machine.main.fail([5000, 6001])
+    assert guest.failing("/dev/mapper/mapped", 5000, 1) == [5000]
+    guest.write("/dev/mapper/mapped", 6000, b"x" * 1024)
+    (target,) = agree(guest)["targets"]
+    assert (target["remapped_extents"], target["pending_extents"], target["used_sectors"]) == (2, 1, 9)
+    assert target["read_errors"] > 0 and target["write_errors"] > 0 and target["sectors_lost"] == 1
+
+    # The sysfs folder is a third witness.
+    def counter(name: str) -> int:
+        return int(guest.run("cat", f"/sys/kernel/dm_remap/mapped/{name}").out)
+
+    for file, key in (
+        ("remapped_extents", "remapped_extents"),
+        ("spare_sectors_used", "used_sectors"),
+        ("spare_sectors_total", "total_sectors"),
+        ("read_errors", "read_errors"),
+        ("write_errors", "write_errors"),
+        ("sectors_salvaged", "sectors_salvaged"),
+        ("sectors_lost", "sectors_lost"),
+        ("sequence", "sequence"),
+    ):
+        assert counter(file) == target[key], file
+    assert message(guest, "status").split() == by_status(guest)
+
+    guest.run("dmsetup", "suspend", "mapped")
+    assert agree(guest)["suspended"]
+    guest.run("dmsetup", "resume", "mapped")
+
+    table = guest.run("dmsetup", "table", "mapped").out.strip()
+    guest.run("dmsetup", "load", "mapped", "--table", table.replace(" 4 copies", " 5 relocate_weak copies"))
+    guest.run("dmsetup", "resume", "mapped")
+    assert "relocate_weak" in agree(guest)["targets"][0]["features"]
+
+    # Degraded: two copies lost, the breaker not.
+    guest.machine.spare.fail([0, 256], on="write")
+    message(guest, "remap", 9000)
+    (target,) = agree(guest)["targets"]
+    assert (target["valid_copies"], target["errors"]) == (3, ["degraded"])
+    guest.machine.spare.heal()
+    message(guest, "repair")
+    assert agree(guest)["targets"][0]["valid_copies"] == 5
+
+    guest.sh(
+        "sleep 30 </dev/mapper/mapped >/dev/null 2>&1 & dmsetup remove --deferred mapped; echo $! >/tmp/pid"
+    )
+    state = agree(guest)
+    assert state["deferred_remove"] and state["open"] == 1
+    guest.sh("kill $(cat /tmp/pid)")
+    guest.wait_for_udev()
+    assert ok(guest, "list") == []
+
+
+def by_status(guest: Guest) -> list[str]:
+    return guest.run("dmsetup", "status", "mapped").out.split()[3:]
+
+
+def test_they_agree_on_a_read_only_table_and_on_none(guest: Guest) -> None:
+    create(guest)
+    message(guest, "remap", 1000)
+    remove(guest)
+    size = guest.run("blockdev", "--getsz", guest.main).out.strip()
+    line = f"0 {size} dm-remap-v4 {guest.main} {guest.spare}"
+    writes = guest.machine.spare.counters()["writes"]
+    guest.run("dmsetup", "create", "mapped", "--readonly", "--uuid", "LOCAL-1", "--table", line)
+    state = agree(guest)
+    assert state["readonly"] and state["targets"][0]["mode"] == "ro"
+    remove(guest)
+    assert guest.machine.spare.counters()["writes"] == writes
+
+    # A device of ours whose table is gone is listed all the same.
+    uuid = f"DMREMAP-{ok(guest, 'inspect', guest.spare)['uuid']}"
+    guest.run("dmsetup", "create", "mapped", "--notable", "--uuid", uuid)
+    (listed,) = ok(guest, "list")
+    assert (listed["mode"], listed["main"]) == ("no table", None)
+    assert ok(guest, "status", "mapped")[0]["targets"] == []
