@@ -18,7 +18,7 @@ def check(*command: str) -> None:
 
 def test_ruff() -> None:
     pytest.importorskip("ruff")
-    check("ruff", "check", "pycontrol", "tests")
+    check("ruff", "check", "pycontrol", "tests", "ci")
 
 
 def test_mypy() -> None:
