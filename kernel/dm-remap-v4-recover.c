@@ -366,6 +366,9 @@ static blk_status_t read_extent(struct dmr_target *c, const struct dmr_data *dat
 		if (!status) {
 			if (!remapped)
 				c->streak = 0;
+			/* Of several blocks nobody knows which one was weak. */
+			if (data->failed && data->iter.bi_size == c->block << SECTOR_SHIFT)
+				rescue_weak(c, data, sector, ex->kind);
 			step = n * 2;
 			continue;
 		}
@@ -569,6 +572,7 @@ static blk_status_t serve(struct dmr_target *c, struct bio *bio)
 		.bio = bio,
 		.iter = pb->iter,
 		.flags = bio->bi_opf & (REQ_FUA | REQ_META | REQ_PRIO),
+		.failed = pb->error,
 	};
 	sector_t sector = pb->iter.bi_sector;
 	sector_t len = pb->iter.bi_size >> SECTOR_SHIFT;

@@ -158,6 +158,7 @@ struct dmr_data {
 	struct bio *bio;	/* owns the pages */
 	struct bvec_iter iter;	/* where in them; bi_sector is not used */
 	blk_opf_t flags;	/* REQ_FUA and the like, for writes */
+	bool failed;		/* all of it, as one request, just now */
 };
 
 static inline void dmr_add(u64 *counter, u64 n)
