@@ -191,9 +191,15 @@ def delayed_main(guest: Guest) -> str:
 
 
 def set_delay(guest: Guest, milliseconds: int) -> None:
-    guest.wait_for_udev()  # Its probes would take their time.
+    """Without udev while reads are slow: its probes would take 10 s."""
+    if milliseconds:
+        guest.wait_for_udev()
+        guest.run("udevadm", "control", "--stop-exec-queue")
     guest.run("dmsetup", "load", "slow", "--table", delay_table(guest, milliseconds))
-    guest.run("dmsetup", "resume", "--noudevrules", "slow")
+    guest.run("dmsetup", "resume", "--noudevsync", "slow")
+    if not milliseconds:
+        guest.run("udevadm", "control", "--start-exec-queue")
+        guest.wait_for_udev()
 
 
 def fail_for_a_while(guest: Guest, device: str, sector: int, failures: int) -> bytes:
