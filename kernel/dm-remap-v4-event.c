@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Telling the world. Events are noted by the worker and sent by a work item on
- * the system's queue, so that no I/O waits for udev. Neighbours are joined: a
- * change uevent makes udev look at the device again, so there should be few.
+ * the system's queue, so that no I/O waits for udev. A change uevent makes udev
+ * look at the device again, so there should be few: what happens within
+ * EVENT_INTERVAL is told by one uevent for each kind.
  */
 #include <linux/blkdev.h>
+#include <linux/jiffies.h>
 #include <linux/kobject.h>
 
 #include "dm-remap-v4.h"
 
 #define DM_MSG_PREFIX "remap-v4"
+
+#define EVENT_INTERVAL	(HZ / 2)
 
 static const char *const action_name[DMR_NR_ACTIONS] = {
 	[DMR_EV_REMAP] = "REMAP",
@@ -26,37 +30,35 @@ static const char *const action_name[DMR_NR_ACTIONS] = {
 void dmr_event(struct dmr_target *c, enum dmr_action action, sector_t sector,
 	       sector_t sectors)
 {
-	struct dmr_event *last;
-	unsigned long flags;
+	struct dmr_event *ev = &c->event[action];
+	unsigned long flags, now = jiffies, wait = 0;
 
 	spin_lock_irqsave(&c->lock, flags);
-	last = c->nr_events ? &c->event[c->nr_events - 1] : NULL;
-	if (last && last->action == action && sectors &&
-	    last->sector + last->sectors == sector)
-		last->sectors += sectors;
-	else if (c->nr_events < DMR_MAX_EVENTS)
-		c->event[c->nr_events++] = (struct dmr_event){
-			.action = action,
-			.sector = sector,
-			.sectors = sectors,
-		};
-	else
-		dmr_add(&c->count.events_dropped, 1);
+	if (!ev->extents || ev->end != sector)
+		ev->extents++;
+	if (!ev->sectors || sector < ev->sector)
+		ev->sector = sector;
+	ev->sectors += sectors;
+	ev->end = sector + sectors;
+	if (time_before(now, c->next_events))
+		wait = c->next_events - now;
 	spin_unlock_irqrestore(&c->lock, flags);
-	schedule_work(&c->event_work);
+	/* Nothing happens if it is queued already. */
+	schedule_delayed_work(&c->event_work, wait);
 }
 
-static void send_uevent(struct dmr_target *c, const struct dmr_event *ev)
+static void send_uevent(struct dmr_target *c, enum dmr_action what,
+			const struct dmr_event *ev)
 {
 	struct mapped_device *md = dm_table_get_md(c->ti->table);
-	char text[5][DM_UUID_LEN + 16];
+	char text[6][DM_UUID_LEN + 16];
 	char action[48];
 	char *envp[] = {
 		"DM_TARGET=dm-remap-v4", action, text[0], text[1], text[2],
-		text[3], text[4], NULL,
+		text[3], text[4], text[5], NULL,
 	};
 
-	snprintf(action, sizeof(action), "DM_ACTION=%s", action_name[ev->action]);
+	snprintf(action, sizeof(action), "DM_ACTION=%s", action_name[what]);
 	snprintf(text[0], sizeof(text[0]), "DM_NAME=%s", c->name);
 	snprintf(text[1], sizeof(text[1]), "DM_UUID=%s", c->uuid);
 	snprintf(text[2], sizeof(text[2]), "DM_SEQNUM=%u", ++c->uevent_seq);
@@ -64,29 +66,26 @@ static void send_uevent(struct dmr_target *c, const struct dmr_event *ev)
 		 (unsigned long long)ev->sector);
 	snprintf(text[4], sizeof(text[4]), "DM_SECTORS=%llu",
 		 (unsigned long long)ev->sectors);
+	snprintf(text[5], sizeof(text[5]), "DM_EXTENTS=%u", ev->extents);
 	kobject_uevent_env(&disk_to_dev(dm_disk(md))->kobj, KOBJ_CHANGE, envp);
 }
 
 void dmr_event_work(struct work_struct *work)
 {
-	struct dmr_target *c = container_of(work, struct dmr_target, event_work);
-	struct dmr_event ev;
-	bool more;
+	struct dmr_target *c = container_of(to_delayed_work(work),
+					    struct dmr_target, event_work);
+	struct dmr_event ev[DMR_NR_ACTIONS];
+	unsigned int i;
 
-	for (;;) {
-		spin_lock_irq(&c->lock);
-		more = c->nr_events;
-		if (more) {
-			ev = c->event[0];
-			c->nr_events--;
-			memmove(c->event, c->event + 1,
-				c->nr_events * sizeof(c->event[0]));
-		}
-		spin_unlock_irq(&c->lock);
-		if (!more)
-			break;
-		send_uevent(c, &ev);
-	}
+	spin_lock_irq(&c->lock);
+	memcpy(ev, c->event, sizeof(ev));
+	memset(c->event, 0, sizeof(c->event));
+	c->next_events = jiffies + EVENT_INTERVAL;
+	spin_unlock_irq(&c->lock);
+
+	for (i = 0; i < DMR_NR_ACTIONS; i++)
+		if (ev[i].extents)
+			send_uevent(c, i, &ev[i]);
 	dm_table_event(c->ti->table);
 }
 

@@ -31,13 +31,13 @@ bool dmr_hold_lookup(struct dmr_hold *h, sector_t sector, sector_t *len)
 	return false;
 }
 
-bool dmr_hold_add(struct dmr_hold *h, sector_t start, sector_t len)
+static bool add(struct dmr_held *held, unsigned int room, sector_t start,
+		sector_t len)
 {
-	struct dmr_held *held = h->buf[h->filling];
 	unsigned int i = held->nr;
 	sector_t end = start + len;
 
-	if (held->nr == DMR_MAX_HELD)
+	if (held->nr == room)
 		return false;
 	while (i && held->range[i - 1].start >= start)
 		i--;
@@ -50,6 +50,11 @@ bool dmr_hold_add(struct dmr_hold *h, sector_t start, sector_t len)
 	held->range[i].end = end;
 	held->nr++;
 	return true;
+}
+
+bool dmr_hold_add(struct dmr_hold *h, sector_t start, sector_t len)
+{
+	return add(h->buf[h->filling], DMR_MAX_HELD, start, len);
 }
 
 static long inflight(const struct dmr_hold *h, unsigned int epoch)
@@ -78,6 +83,18 @@ void dmr_hold_acquire(struct dmr_hold *h)
 	while (inflight(h, old))
 		wait_event_timeout(h->drained, !inflight(h, old), HZ / 50 + 1);
 	WRITE_ONCE(h->draining, false);
+}
+
+bool dmr_hold_extend(struct dmr_hold *h, sector_t start, sector_t len)
+{
+	struct dmr_held *more = h->buf[!h->filling];
+
+	*more = *h->buf[h->filling];
+	if (!add(more, ARRAY_SIZE(more->range), start, len))
+		return false;
+	h->filling = !h->filling;
+	dmr_hold_acquire(h);
+	return true;
 }
 
 void dmr_hold_release(struct dmr_hold *h)

@@ -21,6 +21,7 @@
 #include <linux/wait.h>
 
 #define DMR_MAX_HELD	128
+#define DMR_MAX_EXTRA	16	/* of dmr_hold_extend(), beyond those */
 #define DMR_UNCOUNTED	2	/* instead of an epoch: not in flight */
 
 struct dmr_range {
@@ -30,7 +31,7 @@ struct dmr_range {
 
 struct dmr_held {
 	unsigned int nr;
-	struct dmr_range range[DMR_MAX_HELD];	/* sorted, not overlapping */
+	struct dmr_range range[DMR_MAX_HELD + DMR_MAX_EXTRA];	/* sorted, not overlapping */
 };
 
 struct dmr_inflight {
@@ -47,7 +48,7 @@ struct dmr_hold {
 	bool draining;		/* the worker waits; WRITE_ONCE */
 
 	/* The worker's own. Two, because readers may still look at the one
-	 * released last; the grace period of the next acquire ends that. */
+	 * replaced last; the grace period of the next acquire ends that. */
 	struct dmr_held *buf[2];
 	unsigned int filling;
 };
@@ -58,6 +59,9 @@ void dmr_hold_exit(struct dmr_hold *h);
 /* Add a range to the set that will be held. False: overlaps, or no room. */
 bool dmr_hold_add(struct dmr_hold *h, sector_t start, sector_t len);
 void dmr_hold_acquire(struct dmr_hold *h);
+
+/* Hold one more range, behind dmr_hold_acquire(). False: overlaps, or no room. */
+bool dmr_hold_extend(struct dmr_hold *h, sector_t start, sector_t len);
 
 /* What was published in the map before this is seen by whoever gets through. */
 void dmr_hold_release(struct dmr_hold *h);

@@ -308,10 +308,9 @@ static int msg_stats(struct message_context *m)
 	DMEMIT("read_errors %llu\nwrite_errors %llu\nsalvaged %llu\nlost %llu\n",
 	       READ_ONCE(n->read_errors), READ_ONCE(n->write_errors),
 	       READ_ONCE(n->salvaged), READ_ONCE(n->lost));
-	DMEMIT("deferred %llu\nrounds %llu\nautosaves %llu\nautosave_failures %llu\nevents_dropped %llu\n",
+	DMEMIT("deferred %llu\nrounds %llu\nautosaves %llu\nautosave_failures %llu\n",
 	       READ_ONCE(n->deferred), READ_ONCE(n->rounds),
-	       READ_ONCE(n->autosaves), READ_ONCE(n->autosave_failures),
-	       READ_ONCE(n->events_dropped));
+	       READ_ONCE(n->autosaves), READ_ONCE(n->autosave_failures));
 	return 1;
 }
 

@@ -129,6 +129,7 @@ struct dmr_metadata {
 
 	struct disk_header *hdr;	/* the state that is durable */
 	struct disk_header *next;	/* the state a commit tries to write */
+	__le64 segment[NR_SEGMENTS];	/* as the next header will name them */
 	struct disk_info *info;
 
 	u32 copies;			/* constant after open */
@@ -469,9 +470,11 @@ static int write_waves(struct dmr_metadata *md, const struct disk_header *hdr,
 
 /* ------------------------------------------------------------------ commit */
 
-/* Make sure that log block @index has a place; allocates a segment for it. */
-static int ensure_segment(struct dmr_metadata *md, struct disk_header *hdr,
-			  u32 index)
+/*
+ * Make sure that log block @index has a place; allocates a segment for it, which
+ * the next header to be written names.
+ */
+static int ensure_segment(struct dmr_metadata *md, u32 index)
 {
 	u32 within, len;
 	unsigned int i = log_segment(md, index, &within);
@@ -479,7 +482,7 @@ static int ensure_segment(struct dmr_metadata *md, struct disk_header *hdr,
 
 	if (i == NR_SEGMENTS)
 		return -ENOSPC;
-	if (hdr->segment[i])
+	if (md->segment[i])
 		return 0;
 
 	len = segment_blocks(md, i) * md->copies * BLOCK_SECTORS;
@@ -504,7 +507,7 @@ static int ensure_segment(struct dmr_metadata *md, struct disk_header *hdr,
 			at = aligned;
 		}
 	}
-	hdr->segment[i] = cpu_to_le64(at);
+	md->segment[i] = cpu_to_le64(at);
 	return 0;
 }
 
@@ -538,16 +541,20 @@ static void count_spilled(struct disk_header *hdr)
 	memset(hdr->record, 0, sizeof(hdr->record));
 }
 
-/* Of a commit that failed. */
-static void give_back_segments(struct dmr_metadata *md)
+/*
+ * Places for all log blocks that @nr records fill beyond the present header, so
+ * that a commit of several headers doesn't run out of room on its way. What was
+ * allocated stays, for later, even if it is not enough.
+ */
+static int reserve_log(struct dmr_metadata *md, unsigned int nr)
 {
-	unsigned int i;
+	u32 have = le32_to_cpu(md->hdr->nr_records), i;
+	u32 fills = nr ? (have + nr - 1) / RECORDS_PER_BLOCK : 0;
+	int r = 0;
 
-	for (i = 1; i < NR_SEGMENTS; i++)
-		if (md->next->segment[i] && !md->hdr->segment[i])
-			dmr_space_free(md->space, le64_to_cpu(md->next->segment[i]),
-				       (u64)segment_blocks(md, i) * md->copies *
-				       BLOCK_SECTORS);
+	for (i = 0; i < fills && !r; i++)
+		r = ensure_segment(md, le32_to_cpu(md->hdr->log_blocks) + i);
+	return r;
 }
 
 /* Commit at most as many records as the header takes; returns how many. */
@@ -572,7 +579,6 @@ static int commit_batch(struct dmr_metadata *md, const struct dmr_record *recs,
 	next->nr_records = cpu_to_le32(have + nr);
 	next->p.sequence = cpu_to_le64(md->sequence + 1);
 	next->p.time = cpu_to_le64(ktime_get_real_seconds());
-	next->cursor = cpu_to_le64(md->space->cursor);
 	next->flags = cpu_to_le32(md->needs_check ? FLAG_NEEDS_CHECK : 0);
 
 	/* What the records point at must be there before they can be. */
@@ -582,18 +588,19 @@ static int commit_batch(struct dmr_metadata *md, const struct dmr_record *recs,
 		return r;
 
 	if (have + nr == RECORDS_PER_BLOCK) {
-		r = ensure_segment(md, next, le32_to_cpu(next->log_blocks));
+		r = ensure_segment(md, le32_to_cpu(next->log_blocks));
 		if (!r)
 			what |= WRITE_SPILL;
 		else if (!nr)
 			return r;
 	}
+	memcpy(next->segment, md->segment, sizeof(next->segment));
+	next->cursor = cpu_to_le64(md->space->cursor);
 
 	WRITE_ONCE(md->sequence, md->sequence + 1);
 	r = write_waves(md, next, what, log);
 	if (r) {
 		md->ahead = true;
-		give_back_segments(md);
 		return r;
 	}
 	swap(md->hdr, md->next);
@@ -618,6 +625,9 @@ int dmr_metadata_commit(struct dmr_metadata *md, const struct dmr_record *recs,
 		return -EROFS;
 	if (md->ahead || count(md->good) < majority(md))
 		return -EIO;
+	r = reserve_log(md, nr);
+	if (r)
+		return r;
 	log = alloc_log_buffers();
 	if (!log)
 		return -ENOMEM;
@@ -1075,6 +1085,7 @@ static const char *load(struct dmr_metadata *md, const struct candidate *c,
 
 	md->header_ok = headers_like(c, nr, &c[best]) & all_copies(md);
 	md->good = md->header_ok;
+	memcpy(md->segment, h->segment, sizeof(md->segment));
 	md->sequence = c[best].sequence;
 	md->needs_check = le32_to_cpu(h->flags) & FLAG_NEEDS_CHECK;
 	init_info(md, &h->p.uuid);
@@ -1131,6 +1142,7 @@ static const char *format(struct dmr_metadata *md)
 	md->sequence = 1;
 	md->formatted = true;
 
+	memcpy(md->segment, h->segment, sizeof(md->segment));
 	if (dmr_space_init(md->space, data_start(md->copies, md->spacing),
 			   md->params.spare_sectors))
 		return "Out of memory";

@@ -97,8 +97,9 @@ int dmr_metadata_check(struct dmr_metadata *md);
 /*
  * Make @nr records durable, in all good copies, after flushing what was
  * written to the spare before. @nr may be 0: a commit of the cursor alone. On
- * error nothing of the last partial batch may be relied on, *@done tells how
- * many records are durable.
+ * -EIO nothing of the last partial batch may be relied on, *@done tells how
+ * many records are durable. -ENOSPC: there is no room for the log to grow by
+ * all of them, and none is.
  */
 int dmr_metadata_commit(struct dmr_metadata *md, const struct dmr_record *recs,
 			unsigned int nr, unsigned int *done);

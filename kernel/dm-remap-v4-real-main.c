@@ -3,16 +3,15 @@
  * dm-remap-v4: keeps a disk with bad sectors in service by redirecting them to
  * a spare device. docs/target.md is the page for users.
  *
- * This file has the constructor, the life cycle, and the two ends of every
- * bio: map, where most go straight to the main device, and end_io, where those
- * that fail leave for the worker (dm-remap-v4-recover.c).
+ * This file has the constructor and the two ends of every bio: map, where most
+ * go straight to the main device, and end_io, where those that fail leave for
+ * the worker (dm-remap-v4-recover.c).
  */
 #include <linux/blk-integrity.h>
 #include <linux/dm-bufio.h>
 #include <linux/module.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
-#include <linux/vmalloc.h>
 
 #include "dm-remap-v4.h"
 
@@ -40,14 +39,6 @@ module_param_cb(dm_remap_autosave_interval, &interval_ops,
 		&dmr_autosave_interval, 0644);
 MODULE_PARM_DESC(dm_remap_autosave_interval,
 		 "Seconds between two of these, 1 to 3600");
-
-/*
- * Spares in use, so that two devices never write one spare. An old and a new
- * table of one device share it: the old lets go in postsuspend, the new takes
- * it in preresume. Protected by claim_lock.
- */
-static LIST_HEAD(claims);
-static DEFINE_MUTEX(claim_lock);
 
 /* --------------------------------------------------------------- a bio, in */
 
@@ -326,7 +317,7 @@ static void destroy(struct dmr_target *c)
 {
 	free_bounce(c->bounce[1]);
 	free_bounce(c->bounce[0]);
-	kvfree(c->txn);
+	dmr_txn_destroy(c->txn);
 	if (c->wq)
 		destroy_workqueue(c->wq);
 	if (c->bufio)
@@ -357,7 +348,7 @@ static int allocate(struct dmr_target *c)
 		return -ENOMEM;
 	}
 	c->wq = alloc_ordered_workqueue("dm-remap-v4", WQ_MEM_RECLAIM);
-	c->txn = kvzalloc(sizeof(*c->txn), GFP_KERNEL);
+	c->txn = dmr_txn_create();
 	c->bounce[0] = alloc_bounce();
 	c->bounce[1] = alloc_bounce();
 	if (!c->wq || !c->txn || !c->bounce[0] || !c->bounce[1])
@@ -390,8 +381,9 @@ static int dmr_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	INIT_LIST_HEAD(&c->claimed);
 	INIT_WORK(&c->worker, dmr_worker);
 	INIT_DELAYED_WORK(&c->autosave, dmr_autosave);
-	INIT_WORK(&c->event_work, dmr_event_work);
+	INIT_DELAYED_WORK(&c->event_work, dmr_event_work);
 	init_completion(&c->kobj_released);
+	c->next_events = jiffies;
 
 	r = get_devices(c, &as);
 	if (!r)
@@ -416,222 +408,6 @@ static int dmr_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 
 /* -------------------------------------------------------------- life cycle */
 
-static void deactivate(struct dmr_target *c);
-
-static bool same_device(struct dmr_target *a, struct dmr_target *b)
-{
-	return dm_table_get_md(a->ti->table) == dm_table_get_md(b->ti->table);
-}
-
-static int claim_spare(struct dmr_target *c)
-{
-	struct dmr_target *other, *left = NULL;
-	int r = 0;
-
-	mutex_lock(&claim_lock);
-	list_for_each_entry(other, &claims, claimed) {
-		if (other->spare->bdev->bd_dev != c->spare->bdev->bd_dev)
-			continue;
-		if (other->ti->table != c->ti->table && same_device(other, c)) {
-			left = other;
-			continue;
-		}
-		DMERR("%s: the spare %s is in use by %s", c->name,
-		      c->spare->name, other->name);
-		r = -EBUSY;
-	}
-	if (!r && !left)
-		list_add(&c->claimed, &claims);
-	mutex_unlock(&claim_lock);
-	if (r || !left)
-		return r;
-	/*
-	 * Left over from a table whose resume failed at a later target. Core
-	 * keeps that table, and us alone, until this resume is over.
-	 */
-	deactivate(left);
-	return claim_spare(c);
-}
-
-static void release_spare(struct dmr_target *c)
-{
-	mutex_lock(&claim_lock);
-	list_del_init(&c->claimed);
-	mutex_unlock(&claim_lock);
-}
-
-/* Check a record against the devices and replay it. */
-static int load_record(void *context, const struct dmr_record *rec)
-{
-	struct dmr_target *c = context;
-	u64 main = rec->main, spare = rec->spare, len = rec->sectors, n;
-	bool on_main = rec->kind != DMR_REC_BAD_SPARE;
-	bool on_spare = rec->kind == DMR_REC_REMAP || rec->kind == DMR_REC_BAD_SPARE;
-	enum dmr_kind kind;
-
-	if (!len || len & (c->block - 1) || (main | spare) & (c->block - 1))
-		return -EINVAL;
-	if (main >= c->main_sectors || len > c->main_sectors - main)
-		return -EINVAL;
-	if (on_spare && (spare < c->space.start || spare >= c->space.end ||
-			 len > c->space.end - spare))
-		return -EINVAL;
-	if ((!on_main && main) || (!on_spare && spare))
-		return -EINVAL;
-
-	switch (rec->kind) {
-	case DMR_REC_BAD_SPARE:
-		/* May be recorded again, in part or whole. */
-		for (; len; spare += c->block, len -= c->block)
-			dmr_space_take(&c->space, spare, c->block);
-		return 0;
-	case DMR_REC_REMAP:
-		kind = DMR_REMAP;
-		break;
-	case DMR_REC_PENDING:
-		kind = DMR_PENDING;
-		break;
-	case DMR_REC_FREE:
-		kind = DMR_LINEAR;
-		break;
-	default:
-		return -EINVAL;
-	}
-	for (; len; main += n, spare += n, len -= n) {
-		n = min_t(u64, len, DMR_MAX_RECORD_SECTORS);
-		if (dmr_map_reserve(&c->map, 4))
-			return -ENOMEM;
-		dmr_map_set(&c->map, main, n, kind, spare);
-	}
-	return 0;
-}
-
-/* After the replay: the places of all remaps are in use, each once. */
-static int take_remapped(struct dmr_target *c)
-{
-	sector_t cursor = c->space.cursor, sector = 0;
-	struct dmr_extent ex;
-
-	for (; sector < c->main_sectors; sector += ex.len) {
-		dmr_lookup(c, sector, c->main_sectors - sector, &ex);
-		if (ex.kind == DMR_REMAP &&
-		    dmr_space_take(&c->space, ex.spare, ex.len))
-			return -EINVAL;
-	}
-	c->space.cursor = cursor;
-	return 0;
-}
-
-static int wanted_uuid(struct dmr_target *c, struct dmr_meta_params *p)
-{
-	static const char prefix[] = "DMREMAP-";
-
-	if (strncmp(c->uuid, prefix, strlen(prefix)))
-		return 0;
-	p->uuid_known = true;
-	return uuid_parse(c->uuid + strlen(prefix), &p->uuid);
-}
-
-static void tell_loaded(struct dmr_target *c)
-{
-	const struct dmr_meta_status *m = &c->meta;
-
-	if (m->formatted) {
-		DMINFO("%s: formatted the spare, uuid %pU", c->name, &m->uuid);
-		return;
-	}
-	DMINFO("%s: Selected metadata copy %d: seq=%llu, valid_copies=%u/%u",
-	       c->name, m->chosen, m->sequence, m->valid, m->copies);
-	DMINFO("%s: Restored %llu remap entries from persistent metadata",
-	       c->name, c->map.nr_remap);
-}
-
-static int load_metadata(struct dmr_target *c)
-{
-	struct dmr_meta_params params = {
-		.bufio = c->bufio,
-		.main_sectors = c->main_sectors,
-		.spare_sectors = c->spare_sectors,
-		.block_size = c->block << SECTOR_SHIFT,
-		.copies = c->copies,
-		.spacing = c->spacing,
-		.read_only = c->read_only,
-	};
-	struct dmr_soft_state soft;
-	const char *error = NULL;
-	int r;
-
-	if (wanted_uuid(c, &params)) {
-		DMERR("%s: the DM uuid does not end in a uuid", c->name);
-		return -EINVAL;
-	}
-	memset(&c->space, 0, sizeof(c->space));
-	c->md = dmr_metadata_open(&params, &c->space, load_record, c, &error);
-	if (c->md && take_remapped(c)) {
-		error = "Two remaps share a place on the spare";
-		dmr_metadata_close(c->md);
-		c->md = NULL;
-	}
-	if (!c->md) {
-		DMERR("%s: %s", c->name, error);
-		return -EINVAL;
-	}
-
-	dmr_metadata_status(c->md, &c->meta);
-	tell_loaded(c);
-	if (!c->read_only) {
-		r = dmr_metadata_mend(c->md);
-		if (r > 0)
-			DMINFO("%s: mended %d copies of the metadata", c->name, r);
-		else if (r < 0)
-			DMWARN("%s: a copy of the metadata could not be mended", c->name);
-		dmr_metadata_status(c->md, &c->meta);
-	}
-	WRITE_ONCE(c->mode, c->read_only ||
-		   c->meta.valid < c->meta.copies / 2 + 1 ? DMR_RO : DMR_RW);
-
-	dmr_metadata_get_soft(c->md, &soft);
-	c->count.read_errors = soft.read_errors;
-	c->count.write_errors = soft.write_errors;
-	c->count.salvaged = soft.salvaged;
-	c->count.lost = soft.lost;
-	return 0;
-}
-
-static void unload_metadata(struct dmr_target *c)
-{
-	if (c->md)
-		dmr_metadata_close(c->md);
-	c->md = NULL;
-	dmr_space_exit(&c->space);
-	dmr_map_clear(&c->map);
-}
-
-static int activate(struct dmr_target *c)
-{
-	int r = dm_copy_name_and_uuid(dm_table_get_md(c->ti->table), c->name, c->uuid);
-	if (r)
-		return r;
-	r = claim_spare(c);
-	if (r)
-		return r;
-	mutex_lock(&c->live);
-	r = load_metadata(c);
-	if (r)
-		unload_metadata(c);
-	mutex_unlock(&c->live);
-	if (r) {
-		release_spare(c);
-		return r;
-	}
-	c->breaker = false;
-	c->streak = 0;
-	WRITE_ONCE(c->divert, !dmr_map_empty(&c->map));
-	dmr_sysfs_add(c);
-	queue_delayed_work(c->wq, &c->autosave, READ_ONCE(dmr_autosave_interval) * HZ);
-	return 0;
-}
-
 /*
  * Everything from disk is read here, not in the constructor: on a reload the
  * old table still serves, and commits, while the new one is built.
@@ -646,25 +422,9 @@ static int dmr_preresume(struct dm_target *ti)
 		return 0;	/* resumed without having been suspended */
 	/* The device takes no bio until this returns: reclaim must not wait for it. */
 	noio = memalloc_noio_save();
-	r = activate(c);
+	r = dmr_activate(c);
 	memalloc_noio_restore(noio);
 	return r;
-}
-
-/* No bio is in flight any more. */
-static void deactivate(struct dmr_target *c)
-{
-	if (!c->md)
-		return;
-	cancel_delayed_work_sync(&c->autosave);
-	flush_workqueue(c->wq);
-	dmr_sysfs_remove(c);
-	/* Messages may still come, and find the device suspended. */
-	mutex_lock(&c->live);
-	dmr_save_soft(c);
-	unload_metadata(c);
-	mutex_unlock(&c->live);
-	release_spare(c);
 }
 
 static void dmr_postsuspend(struct dm_target *ti)
@@ -672,7 +432,7 @@ static void dmr_postsuspend(struct dm_target *ti)
 	/* Reclaim must not wait for this device now, see dmr_preresume(). */
 	unsigned int noio = memalloc_noio_save();
 
-	deactivate(ti->private);
+	dmr_deactivate(ti->private);
 	memalloc_noio_restore(noio);
 }
 
@@ -682,7 +442,7 @@ static void dmr_dtr(struct dm_target *ti)
 
 	/* There was no suspend if a later target of the table failed to resume. */
 	dmr_postsuspend(ti);
-	cancel_work_sync(&c->event_work);
+	cancel_delayed_work_sync(&c->event_work);
 	destroy(c);
 }
 

@@ -13,9 +13,7 @@
  * While sectors are held nobody else has I/O to them in flight, on either
  * device, so what was read is still true when the map changes.
  */
-#include <linux/ktime.h>
 #include <linux/sched/mm.h>
-#include <linux/slab.h>
 
 #include "dm-remap-v4.h"
 
@@ -58,247 +56,6 @@ void dmr_lookup(struct dmr_target *c, sector_t sector, sector_t max,
 	rcu_read_unlock();
 }
 
-/* ------------------------------------------------------------ transaction */
-
-/* -ENOSPC: commit first. Neighbours that map to neighbours become one record. */
-int dmr_txn_add(struct dmr_target *c, enum dmr_record_kind kind, sector_t main,
-		sector_t spare, sector_t len)
-{
-	struct dmr_txn *txn = c->txn;
-	struct dmr_record *last = txn->nr ? &txn->rec[txn->nr - 1] : NULL;
-
-	if (txn->nr > txn->merge_from && last->kind == kind &&
-	    last->sectors + len <= DMR_MAX_RECORD_SECTORS &&
-	    (kind == DMR_REC_BAD_SPARE || last->main + last->sectors == main) &&
-	    (kind == DMR_REC_PENDING || kind == DMR_REC_FREE ||
-	     last->spare + last->sectors == spare)) {
-		last->sectors += len;
-		return 0;
-	}
-	if (txn->nr == DMR_TXN_RECORDS)
-		return -ENOSPC;
-	txn->rec[txn->nr++] = (struct dmr_record){
-		.main = main,
-		.spare = spare,
-		.sectors = len,
-		.kind = kind,
-		.errors = 1,
-		.time = ktime_get_real_seconds(),
-	};
-	return 0;
-}
-
-/*
- * Forget the records from @nr on. Places on the spare are free again, bad ones
- * stay taken until the next load.
- */
-void dmr_txn_rollback(struct dmr_target *c, unsigned int nr)
-{
-	struct dmr_txn *txn = c->txn;
-
-	while (txn->nr > nr) {
-		const struct dmr_record *r = &txn->rec[--txn->nr];
-
-		if (r->kind == DMR_REC_REMAP)
-			dmr_space_free(&c->space, r->spare, r->sectors);
-	}
-}
-
-static void free_spare_of(struct dmr_target *c, sector_t main, sector_t len)
-{
-	struct dmr_extent ex;
-
-	for (; len; main += ex.len, len -= ex.len) {
-		dmr_lookup(c, main, len, &ex);
-		if (ex.kind == DMR_REMAP)
-			dmr_space_free(&c->space, ex.spare, ex.len);
-	}
-}
-
-static void publish(struct dmr_target *c, const struct dmr_record *r)
-{
-	switch (r->kind) {
-	case DMR_REC_REMAP:
-		/* The old place, if any, has a bad-spare record of its own. */
-		dmr_map_set(&c->map, r->main, r->sectors, DMR_REMAP, r->spare);
-		dmr_event(c, DMR_EV_REMAP, r->main, r->sectors);
-		break;
-	case DMR_REC_PENDING:
-		dmr_map_set(&c->map, r->main, r->sectors, DMR_PENDING, 0);
-		dmr_add(&c->count.lost, r->sectors);
-		dmr_event(c, DMR_EV_PENDING, r->main, r->sectors);
-		break;
-	case DMR_REC_FREE:
-		free_spare_of(c, r->main, r->sectors);
-		dmr_map_set(&c->map, r->main, r->sectors, DMR_LINEAR, 0);
-		dmr_event(c, DMR_EV_UNMAP, r->main, r->sectors);
-		break;
-	}
-}
-
-static void tell_fill(struct dmr_target *c)
-{
-	u64 used = c->space.used, total = c->space.total;
-
-	if (used >= total - total / 10) {
-		if (!c->nearly_full_told)
-			dmr_event(c, DMR_EV_SPARE_NEARLY_FULL, 0, total - used);
-		c->nearly_full_told = true;
-	} else {
-		c->nearly_full_told = false;
-	}
-}
-
-/* Take note of what a commit or a repair did to the copies. */
-void dmr_metadata_changed(struct dmr_target *c)
-{
-	struct dmr_meta_status now;
-	unsigned long flags;
-	u32 before;
-
-	dmr_metadata_status(c->md, &now);
-	spin_lock_irqsave(&c->lock, flags);
-	before = c->meta.valid;
-	c->meta = now;
-	spin_unlock_irqrestore(&c->lock, flags);
-
-	if (now.valid < before) {
-		DMWARN("%s: a copy of the metadata can't be written, %u of %u are left",
-		       c->name, now.valid, now.copies);
-		dmr_event(c, DMR_EV_COPY_LOST, 0, 0);
-	} else if (now.valid > before) {
-		dmr_event(c, DMR_EV_COPY_MENDED, 0, 0);
-	}
-}
-
-/* A failed commit is undone on disk, and tried once more if that went well. */
-static int commit_or_mend(struct dmr_target *c, unsigned int *done)
-{
-	struct dmr_txn *txn = c->txn;
-	unsigned int again = 0;
-	int r = dmr_metadata_commit(c->md, txn->rec, txn->nr, done);
-
-	if (r == -EIO) {
-		dmr_metadata_mend(c->md);
-		r = dmr_metadata_commit(c->md, txn->rec + *done, txn->nr - *done,
-					&again);
-		*done += again;
-		if (r == -EIO)
-			dmr_metadata_mend(c->md);
-	}
-	dmr_metadata_changed(c);
-	return r;
-}
-
-/*
- * A header on disk may name these records, and none can be written that denies
- * them. After a crash they might come true, so nothing may be acknowledged
- * there meanwhile: not reading from, nor writing to, the old place.
- */
-static void block_in_doubt(struct dmr_target *c)
-{
-	const struct dmr_txn *txn = c->txn;
-	unsigned int i;
-
-	for (i = 0; i < txn->nr; i++)
-		if (txn->rec[i].kind != DMR_REC_BAD_SPARE)
-			dmr_map_set(&c->map, txn->rec[i].main,
-				    txn->rec[i].sectors, DMR_PENDING, 0);
-}
-
-/*
- * Make the records durable, then visible. On failure nothing that is not
- * durable becomes visible and the places on the spare are given back.
- */
-int dmr_txn_commit(struct dmr_target *c)
-{
-	struct dmr_txn *txn = c->txn;
-	unsigned int done = 0, i;
-	int r;
-
-	if (!txn->nr)
-		return 0;
-	/* A change can split a leaf at each end, a long one at each cut. */
-	r = dmr_map_reserve(&c->map, 4 * txn->nr);
-	if (!r)
-		r = commit_or_mend(c, &done);
-	for (i = 0; i < done; i++)
-		publish(c, &txn->rec[i]);
-	if (r) {
-		if (r == -EIO) {
-			dmr_metadata_set_needs_check(c->md, true);
-			dmr_set_mode(c, DMR_RO, "the metadata can't be written");
-		}
-		/* What was durable before the failure stays. */
-		memmove(txn->rec, txn->rec + done,
-			(txn->nr - done) * sizeof(txn->rec[0]));
-		txn->nr -= done;
-		if (dmr_metadata_in_doubt(c->md))
-			block_in_doubt(c);
-		else
-			dmr_txn_rollback(c, 0);
-	}
-	txn->nr = 0;
-	txn->merge_from = 0;
-	txn->commits++;
-	txn->error = txn->error ?: r;
-	tell_fill(c);
-	return r;
-}
-
-/* Room for the few records that one step may add? Otherwise commit now. */
-static int make_room(struct dmr_target *c)
-{
-	return c->txn->nr + 4 > DMR_TXN_RECORDS ? dmr_txn_commit(c) : 0;
-}
-
-/* ---------------------------------------------------------------- breaker */
-
-/* Read one block of main into the bounce buffer, away from any error. */
-static blk_status_t probe_block(struct dmr_target *c, sector_t at)
-{
-	struct dmr_data data = {
-		.bio = c->bounce[1],
-		.iter = c->bounce[1]->bi_iter,
-	};
-
-	return dmr_data_io(c, &data, 0, c->block, REQ_OP_READ, c->main->bdev, at);
-}
-
-/*
- * A block of main has failed twice. Is it the block, or the device? A good
- * device answers at least one of some places spread over it.
- */
-static bool main_is_dead(struct dmr_target *c)
-{
-	sector_t last = c->main_sectors - c->block;
-	struct dmr_extent ex;
-	unsigned int i;
-
-	for (i = 0; i < 5; i++) {
-		sector_t at = round_down(div_u64(last, 4) * i, c->block);
-
-		dmr_lookup(c, at, c->block, &ex);
-		if (ex.kind == DMR_LINEAR && !probe_block(c, at))
-			return false;
-	}
-	return true;
-}
-
-/* False: too many failures, nothing more is to be remapped. */
-static bool medium_error_believed(struct dmr_target *c)
-{
-	if (c->breaker)
-		return false;
-	if (c->streak++ % 8 || !main_is_dead(c))
-		return true;
-	WRITE_ONCE(c->breaker, true);
-	DMERR("%s: the main device fails everywhere, no more remapping; mend it and send the message rearm",
-	      c->name);
-	dmr_event(c, DMR_EV_BREAKER, 0, 0);
-	return false;
-}
-
 static bool may_change(struct dmr_target *c)
 {
 	return c->mode == DMR_RW && !c->breaker && !c->read_only;
@@ -309,23 +66,19 @@ static bool may_change(struct dmr_target *c)
 static int note_unreadable(struct dmr_target *c, sector_t sector,
 			   const struct dmr_extent *ex, sector_t done)
 {
-	int r = make_room(c);
-
+	if (dmr_txn_room(c))
+		return -ENOMEM;
 	/* Never a bad place that the record before still maps to. */
-	if (!r)
-		r = dmr_txn_add(c, DMR_REC_PENDING, sector, 0, c->block);
-	if (!r && ex->kind == DMR_REMAP)
-		r = dmr_txn_add(c, DMR_REC_BAD_SPARE, 0, ex->spare + done, c->block);
-	return r;
+	dmr_txn_add(c, DMR_REC_PENDING, sector, 0, c->block);
+	if (ex->kind == DMR_REMAP)
+		dmr_txn_add(c, DMR_REC_BAD_SPARE, 0, ex->spare + done, c->block);
+	return 0;
 }
 
 /* From a buffer of our own: the reader's may be changed under our hands. */
 static void move_weak(struct dmr_target *c, sector_t sector)
 {
-	struct dmr_data data = {
-		.bio = c->bounce[1],
-		.iter = c->bounce[1]->bi_iter,
-	};
+	struct dmr_data data = dmr_bounce(c, 1);
 
 	if (!dmr_data_io(c, &data, 0, c->block, REQ_OP_READ, c->main->bdev, sector))
 		dmr_write_to_spare(c, &data, 0, sector, c->block);
@@ -365,7 +118,7 @@ static blk_status_t read_extent(struct dmr_target *c, const struct dmr_data *dat
 				     bdev, base + done);
 		if (!status) {
 			if (!remapped)
-				c->streak = 0;
+				dmr_breaker_success(c, REQ_OP_READ);
 			/* Of several blocks nobody knows which one was weak. */
 			if (data->failed && data->iter.bi_size == c->block << SECTOR_SHIFT)
 				rescue_weak(c, data, sector, ex->kind);
@@ -389,7 +142,8 @@ static blk_status_t read_extent(struct dmr_target *c, const struct dmr_data *dat
 		}
 		if (!dmr_may_be_medium(REQ_OP_READ, status))
 			return status;
-		if (!may_change(c) || (!remapped && !medium_error_believed(c)))
+		if (!may_change(c) ||
+		    (!remapped && !dmr_breaker_believes(c, REQ_OP_READ)))
 			return status;
 		if (note_unreadable(c, sector + done, ex, done))
 			return status;
@@ -433,8 +187,8 @@ blk_status_t dmr_write_to_spare(struct dmr_target *c, const struct dmr_data *dat
 	blk_status_t status;
 
 	while (len) {
-		if (make_room(c))
-			return BLK_STS_IOERR;
+		if (dmr_txn_room(c))
+			return BLK_STS_RESOURCE;
 		got = dmr_space_alloc(&c->space, min(want, len), c->block, &at);
 		if (!got)
 			return BLK_STS_NOSPC;
@@ -489,7 +243,7 @@ static blk_status_t write_extent(struct dmr_target *c, const struct dmr_data *da
 				     bdev, base + done);
 		if (!status) {
 			if (!remapped)
-				c->streak = 0;
+				dmr_breaker_success(c, REQ_OP_WRITE);
 			step = n * 2;
 			continue;
 		}
@@ -507,16 +261,17 @@ static blk_status_t write_extent(struct dmr_target *c, const struct dmr_data *da
 			continue;
 		if (!dmr_may_be_medium(REQ_OP_WRITE, status))
 			return status;
-		if (!may_change(c) || (!remapped && !medium_error_believed(c)))
+		if (!may_change(c) ||
+		    (!remapped && !dmr_breaker_believes(c, REQ_OP_WRITE)))
 			return status;
 		status = dmr_write_to_spare(c, data, offset + done, sector + done, n);
 		if (status)
 			return status;
 		/* Behind the remap, so that no state maps to a bad place. */
-		if (remapped &&
-		    (make_room(c) ||
-		     dmr_txn_add(c, DMR_REC_BAD_SPARE, 0, base + done, n)))
-			return BLK_STS_IOERR;
+		if (remapped && dmr_txn_room(c))
+			return BLK_STS_RESOURCE;
+		if (remapped)
+			dmr_txn_add(c, DMR_REC_BAD_SPARE, 0, base + done, n);
 	}
 	return BLK_STS_OK;
 }
@@ -565,6 +320,21 @@ static void discard_main(struct dmr_target *c, sector_t sector, sector_t len)
 	}
 }
 
+/*
+ * Blocks went to the spare since main refused them. If it refuses every write,
+ * take that back; what the probe itself had to save behind them stays.
+ */
+static blk_status_t believe_writes(struct dmr_target *c, unsigned int savepoint)
+{
+	unsigned int end = c->txn->nr;
+
+	c->txn->merge_from = end;
+	if (end == savepoint || dmr_breaker_believes_writes(c))
+		return BLK_STS_OK;
+	dmr_txn_rollback(c, savepoint, end);
+	return BLK_STS_IOERR;
+}
+
 static blk_status_t serve(struct dmr_target *c, struct bio *bio)
 {
 	struct dmr_bio *pb = dmr_bio(bio);
@@ -576,7 +346,7 @@ static blk_status_t serve(struct dmr_target *c, struct bio *bio)
 	};
 	sector_t sector = pb->iter.bi_sector;
 	sector_t len = pb->iter.bi_size >> SECTOR_SHIFT;
-	unsigned int savepoint = c->txn->nr, commits = c->txn->commits;
+	unsigned int savepoint = c->txn->nr;
 	blk_status_t status;
 
 	c->txn->merge_from = savepoint;
@@ -584,23 +354,21 @@ static blk_status_t serve(struct dmr_target *c, struct bio *bio)
 	case REQ_OP_READ:
 		if (pb->error)
 			dmr_add(&c->count.read_errors, 1);
-		status = dmr_read_run(c, &data, 0, sector, len);
-		pb->in_txn = false;
-		return status;
+		return dmr_read_run(c, &data, 0, sector, len);
 	case REQ_OP_WRITE:
 		if (pb->error)
 			dmr_add(&c->count.write_errors, 1);
 		status = write_run(c, &data, sector, len);
 		if (status == BLK_STS_NOSPC)
 			tell_full(c);
-		/* A commit under way, for want of room, emptied the transaction. */
-		if (c->txn->commits != commits)
-			savepoint = 0;
-		if (status)
-			dmr_txn_rollback(c, savepoint);
-		if (status == BLK_STS_NOSPC)
+		if (!status)
+			status = believe_writes(c, savepoint);
+		else
+			dmr_txn_rollback(c, savepoint, c->txn->nr);
+		pb->in_txn = !status && c->txn->nr > savepoint;
+		/* An error of our own, not of main: the caller gets main's. */
+		if (status == BLK_STS_NOSPC || status == BLK_STS_RESOURCE)
 			status = pb->error ?: BLK_STS_MEDIUM;
-		pb->in_txn = c->txn->nr > savepoint || c->txn->commits != commits;
 		return status;
 	case REQ_OP_DISCARD:
 		discard_main(c, sector, len);
@@ -622,12 +390,6 @@ void dmr_hold_end(struct dmr_target *c)
 	dmr_hold_release(&c->hold);
 	if (dmr_map_empty(&c->map))
 		WRITE_ONCE(c->divert, false);
-}
-
-static void complete_bio(struct bio *bio, blk_status_t status)
-{
-	bio->bi_status = status;
-	bio_endio(bio);
 }
 
 /* A bio that was only in the way of a held range may pass by itself now. */
@@ -671,6 +433,7 @@ static void collect(struct dmr_target *c, struct bio_list *round)
 			bio_list_add_head(&todo, bio);
 			break;
 		}
+		pb->in_txn = false;
 		bio_list_add(round, bio);
 	}
 
@@ -680,32 +443,41 @@ static void collect(struct dmr_target *c, struct bio_list *round)
 	spin_unlock_irq(&c->lock);
 }
 
+/* Commit what was noted. Bios that count on it fail if it does. */
+static void commit_served(struct dmr_target *c, struct bio_list *round)
+{
+	int r = dmr_txn_commit(c);
+	struct bio *bio;
+
+	if (r == -ENOSPC)
+		tell_full(c);
+	bio_list_for_each(bio, round) {
+		struct dmr_bio *pb = dmr_bio(bio);
+
+		if (pb->in_txn && r)
+			bio->bi_status = pb->error ?: BLK_STS_IOERR;
+		pb->in_txn = false;
+	}
+}
+
 static void run_round(struct dmr_target *c, struct bio_list *round)
 {
 	struct bio *bio;
-	int r;
 
 	dmr_add(&c->count.rounds, 1);
 	c->soft_dirty = true;
-	c->txn->error = 0;
 	dmr_hold_begin(c);
 	bio_list_for_each(bio, round) {
 		dmr_add(&c->count.deferred, 1);
 		bio->bi_status = serve(c, bio);
+		if (dmr_txn_worth(c))
+			commit_served(c, round);
 	}
-	dmr_txn_commit(c);
-	/* Of any commit of this round: an earlier one may have failed too. */
-	r = c->txn->error;
+	commit_served(c, round);
 	dmr_hold_end(c);
 
-	while ((bio = bio_list_pop(round))) {
-		struct dmr_bio *pb = dmr_bio(bio);
-		blk_status_t status = bio->bi_status;
-
-		if (!status && r && pb->in_txn)
-			status = pb->error ?: BLK_STS_IOERR;
-		complete_bio(bio, status);
-	}
+	while ((bio = bio_list_pop(round)))
+		bio_endio(bio);
 }
 
 static struct dmr_request *next_request(struct dmr_target *c)

@@ -27,14 +27,6 @@ int dmr_ask(struct dmr_target *c, struct dmr_request *req)
 	return req->result;
 }
 
-static struct dmr_data bounce(struct dmr_target *c, unsigned int i)
-{
-	return (struct dmr_data){
-		.bio = c->bounce[i],
-		.iter = c->bounce[i]->bi_iter,
-	};
-}
-
 static void refuse(struct dmr_request *req, int error, const char *why)
 {
 	req->result = error;
@@ -54,10 +46,14 @@ static bool writable(struct dmr_target *c, struct dmr_request *req)
 	return false;
 }
 
-static void commit(struct dmr_target *c, struct dmr_request *req)
+static int commit(struct dmr_target *c, struct dmr_request *req)
 {
-	if (dmr_txn_commit(c))
-		refuse(req, -EIO, "the change could not be made durable");
+	int r = dmr_txn_commit(c);
+
+	if (r)
+		refuse(req, r, r == -ENOSPC ? "no place is left on the spare" :
+					      "the change could not be made durable");
+	return r;
 }
 
 /* Sectors that @sector.. have in state @kind, out of @len. */
@@ -85,7 +81,7 @@ static sector_t sectors_in(struct dmr_target *c, sector_t sector, sector_t len,
 static int move_piece(struct dmr_target *c, struct dmr_request *req,
 		      sector_t sector, sector_t len)
 {
-	struct dmr_data data = bounce(c, 0);
+	struct dmr_data data = dmr_bounce(c, 0);
 	unsigned int savepoint = c->txn->nr;
 	blk_status_t status;
 	sector_t i;
@@ -95,7 +91,7 @@ static int move_piece(struct dmr_target *c, struct dmr_request *req,
 	if (status == BLK_STS_MEDIUM) {
 		if (len > c->block) {
 			/* The records it made say what is lost; do it by blocks. */
-			dmr_txn_rollback(c, savepoint);
+			dmr_txn_rollback(c, savepoint, c->txn->nr);
 			for (i = 0; i < len; i += c->block)
 				if (move_piece(c, req, sector + i, c->block))
 					return req->result;
@@ -111,7 +107,7 @@ static int move_piece(struct dmr_target *c, struct dmr_request *req,
 	}
 	status = dmr_write_to_spare(c, &data, 0, sector, len);
 	if (status) {
-		dmr_txn_rollback(c, savepoint);
+		dmr_txn_rollback(c, savepoint, c->txn->nr);
 		refuse(req, status == BLK_STS_NOSPC ? -ENOSPC : -EIO,
 		       status == BLK_STS_NOSPC ? "no place is left on the spare" :
 						 "the spare can't be written");
@@ -132,10 +128,11 @@ static void do_remap(struct dmr_target *c, struct dmr_request *req)
 		n = min_t(sector_t, ex.len, DMR_BOUNCE_SECTORS);
 		if (ex.kind == DMR_LINEAR)
 			move_piece(c, req, sector, n);
+		if (dmr_txn_worth(c))
+			commit(c, req);
 	}
 	/* Pieces that were moved before another failed are moved. */
-	if (dmr_txn_commit(c))
-		refuse(req, -EIO, "the change could not be made durable");
+	commit(c, req);
 	req->moved = sectors_in(c, req->sector, req->len, DMR_REMAP) - had;
 	req->pending = sectors_in(c, req->sector, req->len, DMR_PENDING);
 }
@@ -143,7 +140,7 @@ static void do_remap(struct dmr_target *c, struct dmr_request *req)
 /* One block to a place of the asker's choice. */
 static void do_test_remap(struct dmr_target *c, struct dmr_request *req)
 {
-	struct dmr_data data = bounce(c, 0);
+	struct dmr_data data = dmr_bounce(c, 0);
 	struct dmr_extent ex;
 	blk_status_t status;
 
@@ -187,7 +184,8 @@ static void do_test_remap(struct dmr_target *c, struct dmr_request *req)
 
 /* ---------------------------------------------------------- and back: unmap */
 
-static bool same_data(struct dmr_target *c, sector_t len)
+/* Do the first @len sectors of both bounce buffers agree? */
+bool dmr_same_data(struct dmr_target *c, sector_t len)
 {
 	unsigned int left = len << SECTOR_SHIFT, i, n;
 
@@ -210,21 +208,22 @@ static bool same_data(struct dmr_target *c, sector_t len)
 static bool copy_back(struct dmr_target *c, sector_t sector, sector_t spare,
 		      sector_t len)
 {
-	struct dmr_data data = bounce(c, 0), check = bounce(c, 1);
+	struct dmr_data data = dmr_bounce(c, 0), check = dmr_bounce(c, 1);
 
 	return !dmr_data_io(c, &data, 0, len, REQ_OP_READ, c->spare->bdev, spare) &&
 	       !dmr_data_io(c, &data, 0, len, REQ_OP_WRITE, c->main->bdev, sector) &&
 	       !blkdev_issue_flush(c->main->bdev) &&
 	       !dmr_data_io(c, &check, 0, len, REQ_OP_READ, c->main->bdev, sector) &&
-	       same_data(c, len);
+	       dmr_same_data(c, len);
 }
 
 static void do_unmap(struct dmr_target *c, struct dmr_request *req)
 {
-	sector_t sector = req->sector, len = req->len, n, moved = 0;
+	sector_t sector = req->sector, len = req->len, n;
+	sector_t had = sectors_in(c, sector, len, DMR_REMAP);
 	struct dmr_extent ex;
 
-	for (; len; sector += n, len -= n) {
+	for (; len && !req->result; sector += n, len -= n) {
 		dmr_lookup(c, sector, len, &ex);
 		n = min_t(sector_t, ex.len, DMR_BOUNCE_SECTORS);
 		if (ex.kind == DMR_LINEAR)
@@ -238,16 +237,12 @@ static void do_unmap(struct dmr_target *c, struct dmr_request *req)
 			refuse(req, -EIO, "the main device still fails there");
 			break;
 		}
-		if (dmr_txn_add(c, DMR_REC_FREE, sector, 0, n)) {
-			refuse(req, -EAGAIN, "too many pieces at once, ask for fewer sectors");
+		if (dmr_txn_room(c) && commit(c, req))
 			break;
-		}
-		moved += n;
+		dmr_txn_add(c, DMR_REC_FREE, sector, 0, n);
 	}
-	if (dmr_txn_commit(c))
-		refuse(req, -EIO, "the change could not be made durable");
-	else
-		req->moved = moved;
+	commit(c, req);
+	req->moved = had - sectors_in(c, req->sector, req->len, DMR_REMAP);
 }
 
 /* ------------------------------------------------------------------- others */
@@ -311,7 +306,6 @@ static void held_request(struct dmr_target *c, struct dmr_request *req)
 	dmr_hold_add(&c->hold, req->sector, req->len);
 	dmr_hold_begin(c);
 	c->txn->merge_from = 0;
-	c->txn->error = 0;
 	if (req->op == DMR_REQ_REMAP)
 		do_remap(c, req);
 	else if (req->op == DMR_REQ_TEST_REMAP)
@@ -345,8 +339,7 @@ void dmr_run_request(struct dmr_target *c, struct dmr_request *req)
 		do_repair(c, req);
 		break;
 	case DMR_REQ_REARM:
-		WRITE_ONCE(c->breaker, false);
-		c->streak = 0;
+		dmr_breaker_reset(c);
 		break;
 	case DMR_REQ_CLEAR_STATS:
 		clear_stats(c);

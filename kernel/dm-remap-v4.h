@@ -3,9 +3,12 @@
  * What the files of the target share. The way of a bio:
  *
  *   dm-remap-v4-real-main.c  map, end_io: the healthy path, and what leaves it
- *   dm-remap-v4-recover.c    the worker: failed bios are narrowed, saved,
- *                            committed and completed
+ *   dm-remap-v4-recover.c    the worker: failed bios are narrowed, saved and
+ *                            completed
+ *   dm-remap-v4-breaker.c    is it the block or the device?
+ *   dm-remap-v4-txn.c        what was found becomes durable, then visible
  *   dm-remap-v4-relocate.c   blocks moved on request (messages)
+ *   dm-remap-v4-activate.c   what happens on resume and suspend
  *
  * Contexts: "worker" below means the one ordered workqueue c->wq; whatever is
  * marked so needs no lock, because nothing else touches it while the device is
@@ -32,7 +35,6 @@
 #define DMR_BOUNCE_PAGES	16
 #define DMR_BOUNCE_SECTORS	(DMR_BOUNCE_PAGES * (PAGE_SIZE >> SECTOR_SHIFT))
 #define DMR_REQUEST_SECTORS	2048	/* the most that one request moves */
-#define DMR_MAX_EVENTS		64
 
 enum dmr_mode {
 	DMR_RW,			/* as it should be */
@@ -53,10 +55,12 @@ enum dmr_action {
 	DMR_NR_ACTIONS,
 };
 
+/* What happened of one kind since the last uevent. */
 struct dmr_event {
-	enum dmr_action action;
-	sector_t sector;	/* main sector, where that means something */
-	sector_t sectors;
+	u32 extents;		/* 0: nothing; neighbours count as one */
+	sector_t sector;	/* the lowest, on main, where that means something */
+	sector_t sectors;	/* in all */
+	sector_t end;		/* of the last */
 };
 
 /* Written by the worker (WRITE_ONCE), read anywhere (READ_ONCE). */
@@ -69,16 +73,14 @@ struct dmr_counters {
 	u64 rounds;
 	u64 autosaves;
 	u64 autosave_failures;
-	u64 events_dropped;
 };
 
-/* Records that wait for the next commit. Worker. */
+/* Records that wait for the next commit. Worker; see dm-remap-v4-txn.c. */
 struct dmr_txn {
-	unsigned int nr;
+	unsigned int nr, max;
 	unsigned int merge_from;	/* earlier records belong to other bios */
-	unsigned int commits;		/* tells whether one came between */
-	int error;			/* of any commit of this round */
-	struct dmr_record rec[DMR_TXN_RECORDS];
+	struct dmr_record *rec;		/* first[], or larger if one bio needs it */
+	struct dmr_record first[DMR_TXN_RECORDS];
 };
 
 struct dmr_target {
@@ -112,7 +114,9 @@ struct dmr_target {
 	bool soft_dirty;
 	bool nearly_full_told;
 	u64 full_told;			/* space.used when SPARE_FULL was told */
-	unsigned int streak;		/* bad blocks in a row on main */
+	unsigned int read_run;		/* bad blocks in a row on main ... */
+	unsigned int write_run;
+	unsigned int write_probe_at;	/* ... and when to probe, for writes */
 
 	enum dmr_mode mode;		/* WRITE_ONCE by the worker */
 	bool breaker;			/* WRITE_ONCE by the worker */
@@ -122,13 +126,13 @@ struct dmr_target {
 	struct bio_list deferred;	/* to the worker, in order of arrival */
 	struct list_head requests;	/* struct dmr_request, likewise */
 	struct dmr_meta_status meta;	/* as of the last commit */
-	struct dmr_event event[DMR_MAX_EVENTS];
-	unsigned int nr_events;
+	struct dmr_event event[DMR_NR_ACTIONS];
+	unsigned long next_events;	/* jiffies, not before */
 
 	struct workqueue_struct *wq;	/* ordered */
 	struct work_struct worker;
 	struct delayed_work autosave;	/* on wq too */
-	struct work_struct event_work;	/* on the system's queue: not I/O */
+	struct delayed_work event_work;	/* on the system's queue: not I/O */
 	unsigned int uevent_seq;	/* event_work; core's is not exported */
 	struct dm_bufio_client *bufio;	/* constant; used through md only. Not made
 					 * in preresume: its shrinker may wait */
@@ -161,6 +165,15 @@ struct dmr_data {
 	bool failed;		/* all of it, as one request, just now */
 };
 
+/* The worker's own buffer @i, 0 or 1, of DMR_BOUNCE_SECTORS. */
+static inline struct dmr_data dmr_bounce(struct dmr_target *c, unsigned int i)
+{
+	return (struct dmr_data){
+		.bio = c->bounce[i],
+		.iter = c->bounce[i]->bi_iter,
+	};
+}
+
 static inline void dmr_add(u64 *counter, u64 n)
 {
 	WRITE_ONCE(*counter, *counter + n);
@@ -170,6 +183,10 @@ static inline void dmr_add(u64 *counter, u64 n)
 enum dmr_route { DMR_SUBMIT, DMR_DONE, DMR_DEFER };
 enum dmr_route dmr_route_bio(struct dmr_target *c, struct bio *bio, bool may_split);
 bool dmr_may_be_medium(enum req_op op, blk_status_t status);
+
+/* dm-remap-v4-activate.c */
+int dmr_activate(struct dmr_target *c);
+void dmr_deactivate(struct dmr_target *c);
 
 /* dm-remap-v4-recover.c */
 void dmr_worker(struct work_struct *work);
@@ -181,16 +198,59 @@ blk_status_t dmr_read_run(struct dmr_target *c, const struct dmr_data *data,
 			  sector_t offset, sector_t sector, sector_t len);
 blk_status_t dmr_write_to_spare(struct dmr_target *c, const struct dmr_data *data,
 				sector_t offset, sector_t sector, sector_t len);
-int dmr_txn_add(struct dmr_target *c, enum dmr_record_kind kind, sector_t main,
-		sector_t spare, sector_t len);
-void dmr_txn_rollback(struct dmr_target *c, unsigned int nr);
-int dmr_txn_commit(struct dmr_target *c);
 void dmr_hold_begin(struct dmr_target *c);
 void dmr_hold_end(struct dmr_target *c);
 void dmr_lookup(struct dmr_target *c, sector_t sector, sector_t max,
 		struct dmr_extent *ex);
-void dmr_metadata_changed(struct dmr_target *c);
 int dmr_save_soft(struct dmr_target *c);
+
+/* dm-remap-v4-txn.c */
+struct dmr_txn *dmr_txn_create(void);
+void dmr_txn_destroy(struct dmr_txn *txn);
+
+/* Room for the few records that one step adds. -ENOMEM if there is none. */
+int dmr_txn_room(struct dmr_target *c);
+
+/* Behind dmr_txn_room(). Neighbours that map to neighbours become one record. */
+void dmr_txn_add(struct dmr_target *c, enum dmr_record_kind kind, sector_t main,
+		 sector_t spare, sector_t len);
+
+/*
+ * Forget the records from @from up to @to. Their places on the spare are free
+ * again, bad ones stay taken until the next load.
+ */
+void dmr_txn_rollback(struct dmr_target *c, unsigned int from, unsigned int to);
+
+/* Are there so many records that they should be committed between two bios? */
+static inline bool dmr_txn_worth(const struct dmr_target *c)
+{
+	return c->txn->nr >= DMR_TXN_RECORDS / 2;
+}
+
+/*
+ * Make the records durable, then visible. On failure nothing that is not
+ * durable becomes visible and the places on the spare are given back; -ENOSPC:
+ * nothing of it is durable.
+ */
+int dmr_txn_commit(struct dmr_target *c);
+
+/* Take note of what a commit or a repair did to the copies. */
+void dmr_metadata_changed(struct dmr_target *c);
+
+/* dm-remap-v4-breaker.c */
+void dmr_breaker_reset(struct dmr_target *c);
+
+/* A block of main was read or written well by the worker ... */
+void dmr_breaker_success(struct dmr_target *c, enum req_op op);
+
+/* ... or failed twice. False: it is the device, nothing more is to be remapped. */
+bool dmr_breaker_believes(struct dmr_target *c, enum req_op op);
+
+/*
+ * The same question before failed writes are answered for by the spare; may
+ * hold further sectors and note remaps of what it probed.
+ */
+bool dmr_breaker_believes_writes(struct dmr_target *c);
 
 /* dm-remap-v4-relocate.c */
 enum dmr_request_op {
@@ -218,6 +278,7 @@ struct dmr_request {
 	struct completion done;
 };
 
+bool dmr_same_data(struct dmr_target *c, sector_t len);
 int dmr_ask(struct dmr_target *c, struct dmr_request *req);
 void dmr_run_request(struct dmr_target *c, struct dmr_request *req);
 

@@ -207,7 +207,7 @@ def event(action: str, name: str = "r0", **more: str) -> dict[str, str]:
 
 def test_watch_prints_json_lines_until_interrupted(run: Run, uevents: list[dict[str, str]]) -> None:
     uevents += [
-        event("REMAP", DM_SEQNUM="7", DM_SECTOR="1000", DM_SECTORS="8"),
+        event("REMAP", DM_SEQNUM="7", DM_SECTOR="1000", DM_SECTORS="8", DM_EXTENTS="1"),
         event("MODE"),
         event("MODE", "r1"),
     ]
@@ -216,7 +216,7 @@ def test_watch_prints_json_lines_until_interrupted(run: Run, uevents: list[dict[
     assert result.exit_code == 0
     assert first.pop("time") > 0
     assert first == {"name": "r0", "uuid": "DMREMAP-1", "action": "REMAP", "device": "dm-1", "seqnum": 7,
-                     "sector": 1000, "sectors": 8}  # fmt: skip
+                     "sector": 1000, "sectors": 8, "extents": 1}  # fmt: skip
     assert (second["action"], second["sector"]) == ("MODE", None)
 
 
@@ -224,6 +224,20 @@ def test_watch_ends_after_count(run: Run, uevents: list[dict[str, str]]) -> None
     uevents += [event("REMAP"), event("PENDING"), event("UNMAP")]
     shown = run("watch", "--count", "2").stdout
     assert "REMAP" in shown and "PENDING" in shown and "UNMAP" not in shown
+
+
+def test_watch_says_how_scattered_the_sectors_are(run: Run, uevents: list[dict[str, str]]) -> None:
+    uevents += [
+        event("REMAP", DM_SECTOR="1000", DM_SECTORS="16", DM_EXTENTS="2"),
+        event("PENDING", DM_SECTOR="8", DM_SECTORS="1", DM_EXTENTS="1"),
+        event("SPARE_FULL", DM_SECTOR="0", DM_SECTORS="0", DM_EXTENTS="1"),
+    ]
+    shown = [line.split(maxsplit=2)[2] for line in run("watch").stdout.splitlines()]
+    assert shown == [
+        "REMAP sector 1000 (16 sectors in 2 extents)",
+        "PENDING sector 8 (1 sectors)",
+        "SPARE_FULL",
+    ]
 
 
 def test_watch_shows_hostile_values_escaped(run: Run, uevents: list[dict[str, str]]) -> None:

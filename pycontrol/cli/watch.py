@@ -37,7 +37,7 @@ def watch(name: str | None, count: int | None, as_json: bool) -> None:
     Devices may come and go meanwhile; NAME need not exist yet.
 
     JSON: one object a line, with the keys time (seconds since 1970), name, uuid, action,
-    device, seqnum, sector, sectors.
+    device, seqnum, sector, sectors, extents.
     """
     from pycontrol.service import watch as service
     from pycontrol.service.devices import named
@@ -68,8 +68,9 @@ def _line(event: "Event") -> "Text":
     line.append(plain(event.name or event.device), style="bold")
     line.append(" ")
     line.append(plain(event.action), style=_STYLES.get(event.action, ""))
-    if event.sector is not None:
+    if event.sector is not None and event.sectors != 0:
         line.append(f" sector {event.sector}")
-    if event.sectors is not None:
-        line.append(f" ({event.sectors} sectors)")
+    if event.sectors:
+        scattered = f" in {event.extents} extents" if event.extents and event.extents > 1 else ""
+        line.append(f" ({event.sectors} sectors{scattered})")
     return line

@@ -21,7 +21,11 @@ Source = Iterable[Properties]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event.  ``sector`` and ``sectors`` in units of 512 bytes, None if it concerns none."""
+    """One event, or several of one kind within half a second.
+
+    ``sector`` (the lowest) and ``sectors`` (the sum, in so many ``extents``) in units of 512
+    bytes, None if it concerns none.
+    """
 
     time: float
     """Seconds since 1970, when it was received."""
@@ -34,6 +38,7 @@ class Event:
     seqnum: int | None
     sector: int | None
     sectors: int | None
+    extents: int | None
 
 
 def parse(properties: Properties, now: float) -> Event | None:
@@ -58,6 +63,7 @@ def parse(properties: Properties, now: float) -> Event | None:
         seqnum=_number(properties.get("DM_SEQNUM")),
         sector=_number(properties.get("DM_SECTOR")),
         sectors=_number(properties.get("DM_SECTORS")),
+        extents=_number(properties.get("DM_EXTENTS")),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from harness import Guest, Machine
+from harness import CommandFailed, Guest, Machine
 from harness.disk import Kind, MiB
 from target import (
     SPARE_DATA,
@@ -270,6 +270,93 @@ def test_a_spare_exhausted_by_its_own_bad_sectors_loads_again(guest: Guest) -> N
     guest = box.boot()
     create(guest, spare=small_spare(guest))
     assert extents(guest) == listed
+
+
+def test_one_write_is_one_change_however_many_records_it_needs(guest: Guest) -> None:
+    """More than one transaction has room for at first, and then the spare is full."""
+    box = guest.machine
+    device = create(guest, spare=small_spare(guest))
+    message(guest, "remap", 20_000, 1048)
+    write_pattern(guest, device, 4096, 1, 2048)
+    bad = list(range(4096, 6144, 2))
+    box.main.fail(bad, on="write")
+    listed, seen = extents(guest), status(guest)
+    assert seen.total - seen.used == 1000 < len(bad)
+    with pytest.raises(CommandFailed, match="Input/output error"):
+        write_pattern(guest, device, 4096, 2, 2048)
+    now = status(guest)
+    assert extents(guest) == listed
+    assert (now.used, now.sequence, now.mode) == (seen.used, seen.sequence, "rw")
+
+    box.main.heal(bad[1000:])
+    write_pattern(guest, device, 4096, 3, 2048)
+    assert guest.read(device, 4096, 2048) == pattern(3, 2048)
+    listed = extents(guest)
+    assert remapped(listed) == bad[:1000] + list(range(20_000, 21_048))
+    remove(guest)
+    create(guest, spare="/dev/mapper/small")
+    assert extents(guest) == listed
+    assert guest.read(device, 4096, 2048) == pattern(3, 2048)
+
+
+def test_a_disk_that_refuses_every_write_is_not_taken_for_one_with_bad_sectors(guest: Guest) -> None:
+    """A few blocks move before the breaker asks elsewhere; a long run elsewhere moves none."""
+    box = guest.machine
+    device = create(guest)
+    write_pattern(guest, device, 0, 1, 2048)
+    box.main.die(on="write", flush=False)
+    with pytest.raises(CommandFailed, match="Input/output error"):
+        write_pattern(guest, device, 16_384, 2, 2048)
+    assert status(guest).errors == ("breaker",) and extents(guest) == []
+
+    message(guest, "rearm")
+    refusals = 0
+    for sector in range(100, 2000, 100):
+        try:
+            guest.write(device, sector, pattern(sector, 1))
+        except OSError as failure:
+            assert failure.errno == errno.EIO
+            refusals += 1
+    now = status(guest)
+    assert now.errors == ("breaker",) and now.mode == "rw"
+    assert 0 < now.remapped < 10 and now.remapped + refusals == 19
+    expected = bytearray(pattern(1, 2048))
+    for sector in remapped(extents(guest)):
+        expected[sector * 512 : (sector + 1) * 512] = pattern(sector, 1)
+    assert guest.read(device, 0, 2048) == expected
+
+    box.main.revive()
+    message(guest, "rearm")
+    guest.write(device, 16_384, pattern(3, 16))
+    assert guest.read(device, 16_384, 16) == pattern(3, 16)
+
+
+def test_a_block_that_a_probe_spoils_is_kept_on_the_spare(guest: Guest) -> None:
+    """The breaker writes good blocks back to see whether the disk can still be written."""
+    box = guest.machine
+    device = create(guest)
+    size = int(guest.run("blockdev", "--getsz", guest.main).out)
+    probed = [(size - 1) // 4 * i for i in range(5)]
+    for i, sector in enumerate(probed):
+        guest.write(device, sector, pattern(i, 1))
+    box.main.die(on="write", flush=False)
+    box.main.spoil(probed)
+    with pytest.raises(CommandFailed, match="Input/output error"):
+        write_pattern(guest, device, 16_384, 2, 2048)
+    assert status(guest).errors == ("breaker",)
+    assert remapped(extents(guest)) == probed
+    for i, sector in enumerate(probed):
+        assert guest.read(device, sector) == pattern(i, 1)
+
+
+def test_a_long_bad_run_does_not_trip_the_breaker(guest: Guest) -> None:
+    box = guest.machine
+    device = create(guest)
+    box.main.fail(range(0, 4096), on="write")
+    write_pattern(guest, device, 0, 1, 2048)
+    write_pattern(guest, device, 2048, 2, 2048)
+    assert guest.read(device, 0, 4096) == pattern(1, 2048) + pattern(2, 2048)
+    assert status(guest).errors == () and remapped(extents(guest)) == list(range(4096))
 
 
 def test_a_dead_spare_gives_the_original_error_and_changes_nothing(guest: Guest) -> None:

@@ -1,7 +1,8 @@
 """nbdkit plugin: an image file whose sectors can be made bad at any time.
 
 A request that touches a bad sector fails as a whole with EIO.  As on a disk, a write has
-by then stored what comes before the first bad sector.  nbdkit hands over one request at
+by then stored what comes before the first bad sector, and may have spoilt that one for
+reading.  nbdkit hands over one request at
 a time (its default for Python), so the order of requests here is the order in which
 QEMU gets its replies and, since its blklogwrites logs a write when it has its reply, the
 order of QEMU's write log.  `powercut` relies on that to tell which logged writes failed.
@@ -27,6 +28,8 @@ SECTOR = 512
 params: dict[str, str] = {}
 lock = threading.Lock()  # requests against control
 bad: dict[str, list[int]] = {"read": [], "write": []}  # sorted sector numbers
+spoils: set[int] = set()  # sectors that a write which fails there makes unreadable ...
+spoilt: set[int] = set()  # ... and has made so
 dead: dict[str, bool] = {"read": False, "write": False, "flush": False}
 counters: dict[str, int] = {}
 connections = 0
@@ -98,6 +101,10 @@ def first_bad(kind: str, offset: int, length: int) -> int | None:
     """The first bad sector that [offset, offset + length) touches."""
     if dead[kind]:
         return offset // SECTOR
+    if kind == "read" and spoilt:
+        touched = spoilt.intersection(range(offset // SECTOR, -(-(offset + length) // SECTOR)))
+        if touched:
+            return min(touched)
     sectors = bad[kind]
     i = bisect.bisect_left(sectors, offset // SECTOR)
     if i < len(sectors) and sectors[i] * SECTOR < offset + length:
@@ -131,6 +138,7 @@ def write(fd: int, buf: Any, offset: int) -> None:
     done = max(0, sector * SECTOR // block * block - offset)
     os.pwritev(fd, [memoryview(buf)[:done]], offset)
     failed.append([*key, seen[key], done])
+    spoilt.update(spoils & {sector})
     io_error("bad_writes")
 
 
@@ -183,6 +191,10 @@ class Control(socketserver.StreamRequestHandler):
 def answer(what: str, **args: Any) -> Any:
     if what == "bad":
         bad.update({kind: sorted(sectors) for kind, sectors in args.items()})
+    elif what == "spoil":
+        spoils.clear()
+        spoils.update(args["sectors"])
+        spoilt.clear()
     elif what == "dead":
         dead.update(args)
     elif what == "counters":

@@ -67,8 +67,13 @@ class Disk:
     def heal(self, sectors: int | Iterable[int] | None = None, on: Kind = "both") -> None:
         """Make sectors good again, or all of them."""
         if sectors is None:
+            self.spoil([])
             sectors = self._bad["read"] | self._bad["write"]
         self._change(sectors, on, set.difference_update)
+
+    def spoil(self, sectors: Iterable[int]) -> None:
+        """Let a write that fails on one of these sectors make it unreadable, till all are healed."""
+        self._control("spoil", sectors=sorted(sectors))
 
     def die(self, on: Kind = "both", flush: bool = True) -> None:
         """Fail every request, as a disk does whose controller is gone."""

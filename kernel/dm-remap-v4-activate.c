@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Going live and back: the spare is claimed and its metadata read when the
+ * device is resumed, and let go when it is suspended. No bio is in flight in
+ * either function.
+ */
+#include <linux/dm-bufio.h>
+#include <linux/list.h>
+
+#include "dm-remap-v4.h"
+
+#define DM_MSG_PREFIX "remap-v4"
+
+/*
+ * Spares in use, so that two devices never write one spare. An old and a new
+ * table of one device share it: the old lets go in postsuspend, the new takes
+ * it in preresume. Protected by claim_lock.
+ */
+static LIST_HEAD(claims);
+static DEFINE_MUTEX(claim_lock);
+
+static bool same_device(struct dmr_target *a, struct dmr_target *b)
+{
+	return dm_table_get_md(a->ti->table) == dm_table_get_md(b->ti->table);
+}
+
+static int claim_spare(struct dmr_target *c)
+{
+	struct dmr_target *other, *left = NULL;
+	int r = 0;
+
+	mutex_lock(&claim_lock);
+	list_for_each_entry(other, &claims, claimed) {
+		if (other->spare->bdev->bd_dev != c->spare->bdev->bd_dev)
+			continue;
+		if (other->ti->table != c->ti->table && same_device(other, c)) {
+			left = other;
+			continue;
+		}
+		DMERR("%s: the spare %s is in use by %s", c->name,
+		      c->spare->name, other->name);
+		r = -EBUSY;
+	}
+	if (!r && !left)
+		list_add(&c->claimed, &claims);
+	mutex_unlock(&claim_lock);
+	if (r || !left)
+		return r;
+	/*
+	 * Left over from a table whose resume failed at a later target. Core
+	 * keeps that table, and us alone, until this resume is over.
+	 */
+	dmr_deactivate(left);
+	return claim_spare(c);
+}
+
+static void release_spare(struct dmr_target *c)
+{
+	mutex_lock(&claim_lock);
+	list_del_init(&c->claimed);
+	mutex_unlock(&claim_lock);
+}
+
+/* Check a record against the devices and replay it. */
+static int load_record(void *context, const struct dmr_record *rec)
+{
+	struct dmr_target *c = context;
+	u64 main = rec->main, spare = rec->spare, len = rec->sectors, n;
+	bool on_main = rec->kind != DMR_REC_BAD_SPARE;
+	bool on_spare = rec->kind == DMR_REC_REMAP || rec->kind == DMR_REC_BAD_SPARE;
+	enum dmr_kind kind;
+
+	if (!len || len & (c->block - 1) || (main | spare) & (c->block - 1))
+		return -EINVAL;
+	if (main >= c->main_sectors || len > c->main_sectors - main)
+		return -EINVAL;
+	if (on_spare && (spare < c->space.start || spare >= c->space.end ||
+			 len > c->space.end - spare))
+		return -EINVAL;
+	if ((!on_main && main) || (!on_spare && spare))
+		return -EINVAL;
+
+	switch (rec->kind) {
+	case DMR_REC_BAD_SPARE:
+		/* May be recorded again, in part or whole. */
+		for (; len; spare += c->block, len -= c->block)
+			dmr_space_take(&c->space, spare, c->block);
+		return 0;
+	case DMR_REC_REMAP:
+		kind = DMR_REMAP;
+		break;
+	case DMR_REC_PENDING:
+		kind = DMR_PENDING;
+		break;
+	case DMR_REC_FREE:
+		kind = DMR_LINEAR;
+		break;
+	default:
+		return -EINVAL;
+	}
+	for (; len; main += n, spare += n, len -= n) {
+		n = min_t(u64, len, DMR_MAX_RECORD_SECTORS);
+		if (dmr_map_reserve(&c->map, 4))
+			return -ENOMEM;
+		dmr_map_set(&c->map, main, n, kind, spare);
+	}
+	return 0;
+}
+
+/* After the replay: the places of all remaps are in use, each once. */
+static int take_remapped(struct dmr_target *c)
+{
+	sector_t cursor = c->space.cursor, sector = 0;
+	struct dmr_extent ex;
+
+	for (; sector < c->main_sectors; sector += ex.len) {
+		dmr_lookup(c, sector, c->main_sectors - sector, &ex);
+		if (ex.kind == DMR_REMAP &&
+		    dmr_space_take(&c->space, ex.spare, ex.len))
+			return -EINVAL;
+	}
+	c->space.cursor = cursor;
+	return 0;
+}
+
+static int wanted_uuid(struct dmr_target *c, struct dmr_meta_params *p)
+{
+	static const char prefix[] = "DMREMAP-";
+
+	if (strncmp(c->uuid, prefix, strlen(prefix)))
+		return 0;
+	p->uuid_known = true;
+	return uuid_parse(c->uuid + strlen(prefix), &p->uuid);
+}
+
+static void tell_loaded(struct dmr_target *c)
+{
+	const struct dmr_meta_status *m = &c->meta;
+
+	if (m->formatted) {
+		DMINFO("%s: formatted the spare, uuid %pU", c->name, &m->uuid);
+		return;
+	}
+	DMINFO("%s: Selected metadata copy %d: seq=%llu, valid_copies=%u/%u",
+	       c->name, m->chosen, m->sequence, m->valid, m->copies);
+	DMINFO("%s: Restored %llu remap entries from persistent metadata",
+	       c->name, c->map.nr_remap);
+}
+
+static int load_metadata(struct dmr_target *c)
+{
+	struct dmr_meta_params params = {
+		.bufio = c->bufio,
+		.main_sectors = c->main_sectors,
+		.spare_sectors = c->spare_sectors,
+		.block_size = c->block << SECTOR_SHIFT,
+		.copies = c->copies,
+		.spacing = c->spacing,
+		.read_only = c->read_only,
+	};
+	struct dmr_soft_state soft;
+	const char *error = NULL;
+	int r;
+
+	if (wanted_uuid(c, &params)) {
+		DMERR("%s: the DM uuid does not end in a uuid", c->name);
+		return -EINVAL;
+	}
+	memset(&c->space, 0, sizeof(c->space));
+	c->md = dmr_metadata_open(&params, &c->space, load_record, c, &error);
+	if (c->md && take_remapped(c)) {
+		error = "Two remaps share a place on the spare";
+		dmr_metadata_close(c->md);
+		c->md = NULL;
+	}
+	if (!c->md) {
+		DMERR("%s: %s", c->name, error);
+		return -EINVAL;
+	}
+
+	dmr_metadata_status(c->md, &c->meta);
+	tell_loaded(c);
+	if (!c->read_only) {
+		r = dmr_metadata_mend(c->md);
+		if (r > 0)
+			DMINFO("%s: mended %d copies of the metadata", c->name, r);
+		else if (r < 0)
+			DMWARN("%s: a copy of the metadata could not be mended", c->name);
+		dmr_metadata_status(c->md, &c->meta);
+	}
+	WRITE_ONCE(c->mode, c->read_only ||
+		   c->meta.valid < c->meta.copies / 2 + 1 ? DMR_RO : DMR_RW);
+
+	dmr_metadata_get_soft(c->md, &soft);
+	c->count.read_errors = soft.read_errors;
+	c->count.write_errors = soft.write_errors;
+	c->count.salvaged = soft.salvaged;
+	c->count.lost = soft.lost;
+	return 0;
+}
+
+static void unload_metadata(struct dmr_target *c)
+{
+	if (c->md)
+		dmr_metadata_close(c->md);
+	c->md = NULL;
+	dmr_space_exit(&c->space);
+	dmr_map_clear(&c->map);
+}
+
+int dmr_activate(struct dmr_target *c)
+{
+	int r = dm_copy_name_and_uuid(dm_table_get_md(c->ti->table), c->name, c->uuid);
+	if (r)
+		return r;
+	r = claim_spare(c);
+	if (r)
+		return r;
+	mutex_lock(&c->live);
+	r = load_metadata(c);
+	if (r)
+		unload_metadata(c);
+	mutex_unlock(&c->live);
+	if (r) {
+		release_spare(c);
+		return r;
+	}
+	dmr_breaker_reset(c);
+	WRITE_ONCE(c->divert, !dmr_map_empty(&c->map));
+	dmr_sysfs_add(c);
+	queue_delayed_work(c->wq, &c->autosave, READ_ONCE(dmr_autosave_interval) * HZ);
+	return 0;
+}
+
+void dmr_deactivate(struct dmr_target *c)
+{
+	if (!c->md)
+		return;
+	cancel_delayed_work_sync(&c->autosave);
+	flush_workqueue(c->wq);
+	dmr_sysfs_remove(c);
+	/* Messages may still come, and find the device suspended. */
+	mutex_lock(&c->live);
+	dmr_save_soft(c);
+	unload_metadata(c);
+	mutex_unlock(&c->live);
+	release_spare(c);
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The breaker: is it a block that fails, or the device? A good device answers
+ * at least one of some places spread over it. Reading is tried while a failure
+ * is looked into, and writing before a run of failed writes is believed, since
+ * a worn-out disk may read well and refuse every write.
+ *
+ * The worker's, like everything here.
+ */
+#include <linux/highmem.h>
+
+#include "dm-remap-v4.h"
+
+#define DM_MSG_PREFIX "remap-v4"
+
+#define PROBES		5
+#define READ_RUN	8	/* bad blocks in a row between two probes */
+#define WRITE_RUN	8	/* before the first; then twice as many each time */
+
+static sector_t probe_place(const struct dmr_target *c, unsigned int i)
+{
+	return round_down(div_u64(c->main_sectors - c->block, PROBES - 1) * i,
+			  c->block);
+}
+
+static bool on_main(struct dmr_target *c, sector_t at)
+{
+	struct dmr_extent ex;
+
+	dmr_lookup(c, at, c->block, &ex);
+	return ex.kind == DMR_LINEAR;
+}
+
+static bool probe(struct dmr_target *c, unsigned int buffer, enum req_op op,
+		  sector_t at)
+{
+	struct dmr_data data = dmr_bounce(c, buffer);
+
+	return !dmr_data_io(c, &data, 0, c->block, op, c->main->bdev, at);
+}
+
+static void trip(struct dmr_target *c, const char *why)
+{
+	WRITE_ONCE(c->breaker, true);
+	DMERR("%s: %s, no more remapping; mend it and send the message rearm",
+	      c->name, why);
+	dmr_event(c, DMR_EV_BREAKER, 0, 0);
+}
+
+static bool reads_anywhere(struct dmr_target *c)
+{
+	unsigned int i;
+
+	for (i = 0; i < PROBES; i++) {
+		sector_t at = probe_place(c, i);
+
+		if (on_main(c, at) && probe(c, 1, REQ_OP_READ, at))
+			return true;
+	}
+	return false;
+}
+
+void dmr_breaker_reset(struct dmr_target *c)
+{
+	WRITE_ONCE(c->breaker, false);
+	c->read_run = 0;
+	c->write_run = 0;
+	c->write_probe_at = WRITE_RUN;
+}
+
+void dmr_breaker_success(struct dmr_target *c, enum req_op op)
+{
+	if (op_is_write(op)) {
+		c->write_run = 0;
+		c->write_probe_at = WRITE_RUN;
+	} else {
+		c->read_run = 0;
+	}
+}
+
+bool dmr_breaker_believes(struct dmr_target *c, enum req_op op)
+{
+	unsigned int *run = op_is_write(op) ? &c->write_run : &c->read_run;
+
+	if (c->breaker)
+		return false;
+	if ((*run)++ % READ_RUN || reads_anywhere(c))
+		return true;
+	trip(c, "the main device fails everywhere");
+	return false;
+}
+
+/*
+ * A block of a good place was read but could not be written back. If main gives
+ * its data no more it is in the buffer only: keep it on the spare.
+ */
+static void keep(struct dmr_target *c, sector_t at)
+{
+	struct dmr_data data = dmr_bounce(c, 1);
+
+	if (probe(c, 0, REQ_OP_READ, at) && dmr_same_data(c, c->block))
+		return;
+	if (dmr_write_to_spare(c, &data, 0, at, c->block))
+		DMERR("%s: sector %llu of the main device was lost in a probe",
+		      c->name, (unsigned long long)at);
+}
+
+/* Write back what is there; false only if that failed wherever it was tried. */
+static bool writes_anywhere(struct dmr_target *c)
+{
+	unsigned int i, failed = 0;
+
+	for (i = 0; i < PROBES; i++) {
+		sector_t at = probe_place(c, i);
+
+		if (!dmr_hold_extend(&c->hold, at, c->block))
+			continue;
+		if (!on_main(c, at) || !probe(c, 1, REQ_OP_READ, at))
+			continue;
+		if (probe(c, 1, REQ_OP_WRITE, at))
+			return true;
+		keep(c, at);
+		failed++;
+	}
+	return !failed;
+}
+
+bool dmr_breaker_believes_writes(struct dmr_target *c)
+{
+	if (c->breaker)
+		return false;
+	if (c->write_run < c->write_probe_at)
+		return true;
+	c->write_probe_at = 2 * c->write_run;
+	if (writes_anywhere(c))
+		return true;
+	trip(c, "the main device can't be written anywhere");
+	return false;
+}

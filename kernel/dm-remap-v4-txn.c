@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The transaction: records that wait for the next commit, the commit itself,
+ * and what it makes visible. The worker's, like everything here.
+ *
+ *   request   dmr_txn_room(), dmr_txn_add(); or dmr_txn_rollback()
+ *   commit    dmr_metadata_commit(): waves and flushes, in the metadata
+ *   publish   in the map, each record that is durable
+ *
+ * What one bio needs is committed as a whole or given back as a whole: no
+ * commit comes between its records.
+ */
+#include <linux/ktime.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+
+#include "dm-remap-v4.h"
+
+#define DM_MSG_PREFIX "remap-v4"
+
+/* One step adds at most so many records. */
+#define STEP_RECORDS	4
+
+/* A bio that needs more than so many fails, as it would without us. */
+#define MAX_RECORDS	(1 << 17)
+
+struct dmr_txn *dmr_txn_create(void)
+{
+	struct dmr_txn *txn = kvzalloc(sizeof(*txn), GFP_KERNEL);
+
+	if (txn) {
+		txn->rec = txn->first;
+		txn->max = DMR_TXN_RECORDS;
+	}
+	return txn;
+}
+
+static void forget_all(struct dmr_txn *txn)
+{
+	if (txn->rec != txn->first)
+		kvfree(txn->rec);
+	txn->rec = txn->first;
+	txn->max = DMR_TXN_RECORDS;
+	txn->nr = 0;
+	txn->merge_from = 0;
+}
+
+void dmr_txn_destroy(struct dmr_txn *txn)
+{
+	if (txn)
+		forget_all(txn);
+	kvfree(txn);
+}
+
+int dmr_txn_room(struct dmr_target *c)
+{
+	struct dmr_txn *txn = c->txn;
+	unsigned int max = 2 * txn->max;
+	struct dmr_record *rec;
+
+	if (txn->nr + STEP_RECORDS <= txn->max)
+		return 0;
+	if (max > MAX_RECORDS)
+		return -ENOMEM;
+	rec = kvmalloc_array(max, sizeof(*rec), GFP_NOIO | __GFP_NOWARN);
+	if (!rec)
+		return -ENOMEM;
+	memcpy(rec, txn->rec, txn->nr * sizeof(*rec));
+	if (txn->rec != txn->first)
+		kvfree(txn->rec);
+	txn->rec = rec;
+	txn->max = max;
+	return 0;
+}
+
+void dmr_txn_add(struct dmr_target *c, enum dmr_record_kind kind, sector_t main,
+		 sector_t spare, sector_t len)
+{
+	struct dmr_txn *txn = c->txn;
+	struct dmr_record *last = txn->nr ? &txn->rec[txn->nr - 1] : NULL;
+
+	if (txn->nr > txn->merge_from && last->kind == kind &&
+	    last->sectors + len <= DMR_MAX_RECORD_SECTORS &&
+	    (kind == DMR_REC_BAD_SPARE || last->main + last->sectors == main) &&
+	    (kind == DMR_REC_PENDING || kind == DMR_REC_FREE ||
+	     last->spare + last->sectors == spare)) {
+		last->sectors += len;
+		return;
+	}
+	if (WARN_ON_ONCE(txn->nr == txn->max))
+		return;
+	txn->rec[txn->nr++] = (struct dmr_record){
+		.main = main,
+		.spare = spare,
+		.sectors = len,
+		.kind = kind,
+		.errors = 1,
+		.time = ktime_get_real_seconds(),
+	};
+}
+
+void dmr_txn_rollback(struct dmr_target *c, unsigned int from, unsigned int to)
+{
+	struct dmr_txn *txn = c->txn;
+	unsigned int i;
+
+	for (i = from; i < to; i++)
+		if (txn->rec[i].kind == DMR_REC_REMAP)
+			dmr_space_free(&c->space, txn->rec[i].spare,
+				       txn->rec[i].sectors);
+	memmove(&txn->rec[from], &txn->rec[to],
+		(txn->nr - to) * sizeof(txn->rec[0]));
+	txn->nr -= to - from;
+}
+
+/* ---------------------------------------------------------------- publish */
+
+static void free_spare_of(struct dmr_target *c, sector_t main, sector_t len)
+{
+	struct dmr_extent ex;
+
+	for (; len; main += ex.len, len -= ex.len) {
+		dmr_lookup(c, main, len, &ex);
+		if (ex.kind == DMR_REMAP)
+			dmr_space_free(&c->space, ex.spare, ex.len);
+	}
+}
+
+static void publish(struct dmr_target *c, const struct dmr_record *r)
+{
+	switch (r->kind) {
+	case DMR_REC_REMAP:
+		/* The old place, if any, has a bad-spare record of its own. */
+		dmr_map_set(&c->map, r->main, r->sectors, DMR_REMAP, r->spare);
+		dmr_event(c, DMR_EV_REMAP, r->main, r->sectors);
+		break;
+	case DMR_REC_PENDING:
+		dmr_map_set(&c->map, r->main, r->sectors, DMR_PENDING, 0);
+		dmr_add(&c->count.lost, r->sectors);
+		dmr_event(c, DMR_EV_PENDING, r->main, r->sectors);
+		break;
+	case DMR_REC_FREE:
+		free_spare_of(c, r->main, r->sectors);
+		dmr_map_set(&c->map, r->main, r->sectors, DMR_LINEAR, 0);
+		dmr_event(c, DMR_EV_UNMAP, r->main, r->sectors);
+		break;
+	}
+}
+
+static void tell_fill(struct dmr_target *c)
+{
+	u64 used = c->space.used, total = c->space.total;
+
+	if (used >= total - total / 10) {
+		if (!c->nearly_full_told)
+			dmr_event(c, DMR_EV_SPARE_NEARLY_FULL, 0, total - used);
+		c->nearly_full_told = true;
+	} else {
+		c->nearly_full_told = false;
+	}
+}
+
+void dmr_metadata_changed(struct dmr_target *c)
+{
+	struct dmr_meta_status now;
+	unsigned long flags;
+	u32 before;
+
+	dmr_metadata_status(c->md, &now);
+	spin_lock_irqsave(&c->lock, flags);
+	before = c->meta.valid;
+	c->meta = now;
+	spin_unlock_irqrestore(&c->lock, flags);
+
+	if (now.valid < before) {
+		DMWARN("%s: a copy of the metadata can't be written, %u of %u are left",
+		       c->name, now.valid, now.copies);
+		dmr_event(c, DMR_EV_COPY_LOST, 0, 0);
+	} else if (now.valid > before) {
+		dmr_event(c, DMR_EV_COPY_MENDED, 0, 0);
+	}
+}
+
+/* ----------------------------------------------------------------- commit */
+
+/* A failed commit is undone on disk, and tried once more if that went well. */
+static int commit_or_mend(struct dmr_target *c, unsigned int *done)
+{
+	struct dmr_txn *txn = c->txn;
+	unsigned int again = 0;
+	int r = dmr_metadata_commit(c->md, txn->rec, txn->nr, done);
+
+	if (r == -EIO) {
+		dmr_metadata_mend(c->md);
+		r = dmr_metadata_commit(c->md, txn->rec + *done, txn->nr - *done,
+					&again);
+		*done += again;
+		if (r == -EIO)
+			dmr_metadata_mend(c->md);
+	}
+	dmr_metadata_changed(c);
+	return r;
+}
+
+/*
+ * A header on disk may name these records, and none can be written that denies
+ * them. After a crash they might come true, so nothing may be acknowledged
+ * there meanwhile: not reading from, nor writing to, the old place.
+ */
+static void block_in_doubt(struct dmr_target *c, const struct dmr_record *rec,
+			   unsigned int nr)
+{
+	for (; nr--; rec++)
+		if (rec->kind != DMR_REC_BAD_SPARE)
+			dmr_map_set(&c->map, rec->main, rec->sectors,
+				    DMR_PENDING, 0);
+}
+
+int dmr_txn_commit(struct dmr_target *c)
+{
+	struct dmr_txn *txn = c->txn;
+	unsigned int done = 0, i;
+	int r;
+
+	if (!txn->nr)
+		return 0;
+	/* A change can split a leaf at each end, a long one at each cut. */
+	r = dmr_map_reserve(&c->map, 4 * txn->nr);
+	if (!r)
+		r = commit_or_mend(c, &done);
+	for (i = 0; i < done; i++)
+		publish(c, &txn->rec[i]);
+	if (r == -EIO) {
+		dmr_metadata_set_needs_check(c->md, true);
+		dmr_set_mode(c, DMR_RO, "the metadata can't be written");
+	}
+	/* What was durable before a failure stays; the rest is undone. */
+	if (r && dmr_metadata_in_doubt(c->md))
+		block_in_doubt(c, txn->rec + done, txn->nr - done);
+	else if (r)
+		dmr_txn_rollback(c, done, txn->nr);
+	forget_all(txn);
+	tell_fill(c);
+	return r;
+}
