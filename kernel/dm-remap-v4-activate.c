@@ -211,6 +211,7 @@ static void unload_metadata(struct dmr_target *c)
 int dmr_activate(struct dmr_target *c)
 {
 	int r = dm_copy_name_and_uuid(dm_table_get_md(c->ti->table), c->name, c->uuid);
+
 	if (r)
 		return r;
 	r = claim_spare(c);
@@ -226,6 +227,8 @@ int dmr_activate(struct dmr_target *c)
 		return r;
 	}
 	dmr_breaker_reset(c);
+	dmr_txn_refill(c);
+	c->in_doubt = false;
 	WRITE_ONCE(c->divert, !dmr_map_empty(&c->map));
 	dmr_sysfs_add(c);
 	queue_delayed_work(c->wq, &c->autosave, READ_ONCE(dmr_autosave_interval) * HZ);

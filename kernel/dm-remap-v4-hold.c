@@ -75,6 +75,7 @@ void dmr_hold_acquire(struct dmr_hold *h)
 {
 	unsigned int old = h->epoch;
 
+	/* Pairs with dmr_hold_lookup(): the ranges are filled in before. */
 	smp_store_release(&h->set, h->buf[h->filling]);
 	/* Pairs with dmr_hold_epoch(): the set first, then the epoch. */
 	smp_store_release(&h->epoch, !old);
@@ -99,6 +100,7 @@ bool dmr_hold_extend(struct dmr_hold *h, sector_t start, sector_t len)
 
 void dmr_hold_release(struct dmr_hold *h)
 {
+	/* Pairs with dmr_hold_lookup(): who gets through sees the map as it is. */
 	smp_store_release(&h->set, NULL);
 	h->filling = !h->filling;
 	h->buf[h->filling]->nr = 0;
@@ -122,6 +124,7 @@ void dmr_hold_exit(struct dmr_hold *h)
 	kfree(h->buf[0]);
 	kfree(h->buf[1]);
 	free_percpu(h->inflight);
-	h->buf[0] = h->buf[1] = NULL;
+	h->buf[0] = NULL;
+	h->buf[1] = NULL;
 	h->inflight = NULL;
 }

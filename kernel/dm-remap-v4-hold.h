@@ -39,16 +39,24 @@ struct dmr_inflight {
 };
 
 struct dmr_hold {
-	struct dmr_held *set;	/* NULL: nothing held. Store-release by the
-				 * worker, load-acquire in dmr_hold_lookup() */
-	unsigned int epoch;	/* 0 or 1; store-release by the worker, after
-				 * set; load-acquire in dmr_hold_epoch() */
+	/*
+	 * NULL: nothing held. Store-release by the worker, load-acquire in
+	 * dmr_hold_lookup().
+	 */
+	struct dmr_held *set;
+	/*
+	 * 0 or 1. Store-release by the worker, after set; load-acquire in
+	 * dmr_hold_epoch().
+	 */
+	unsigned int epoch;
 	struct dmr_inflight __percpu *inflight;
 	wait_queue_head_t drained;
 	bool draining;		/* the worker waits; WRITE_ONCE */
 
-	/* The worker's own. Two, because readers may still look at the one
-	 * replaced last; the grace period of the next acquire ends that. */
+	/*
+	 * The worker's own. Two, because readers may still look at the one
+	 * replaced last; the grace period of the next acquire ends that.
+	 */
 	struct dmr_held *buf[2];
 	unsigned int filling;
 };
@@ -79,6 +87,7 @@ bool dmr_hold_lookup(struct dmr_hold *h, sector_t sector, sector_t *len);
  */
 static inline unsigned int dmr_hold_epoch(struct dmr_hold *h)
 {
+	/* Pairs with the release in dmr_hold_acquire(). */
 	return smp_load_acquire(&h->epoch);
 }
 

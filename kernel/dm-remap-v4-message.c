@@ -143,7 +143,8 @@ static int move(struct message_context *m, enum dmr_request_op op)
 	for (; len && !r; sector += n, len -= n) {
 		struct dmr_request req = { .op = op, .sector = sector };
 
-		req.len = n = min_t(sector_t, len, DMR_REQUEST_SECTORS);
+		n = min_t(sector_t, len, DMR_REQUEST_SECTORS);
+		req.len = n;
 		dmr_ask(c, &req);
 		r = answer(c, &req);
 		moved += req.moved;
@@ -325,8 +326,9 @@ static int msg_cache_stats(struct message_context *m)
 	spin_lock_irqsave(&c->lock, flags);
 	meta = c->meta;
 	spin_unlock_irqrestore(&c->lock, flags);
-	DMEMIT("commits %llu\nmetadata_writes %llu\nflushes %llu\nlog_blocks %u\n",
-	       meta.commits, meta.block_writes, meta.flushes, meta.log_blocks);
+	DMEMIT("commits %llu\nmetadata_writes %llu\nflushes %llu\n",
+	       meta.commits, meta.block_writes, meta.flushes);
+	DMEMIT("generation %llu\nlog_blocks %u\n", meta.generation, meta.log_blocks);
 	return 1;
 }
 

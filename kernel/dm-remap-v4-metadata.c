@@ -122,6 +122,8 @@ static_assert(offsetof(struct disk_info, read_errors) == 0x138);
  * No locks: one caller at a time, see the header. Fields marked (s) are also
  * read by dmr_metadata_status() and are written with WRITE_ONCE.
  */
+#define LOG_BUFFERS	3
+
 struct dmr_metadata {
 	struct dm_bufio_client *bufio;	/* the caller's */
 	struct dmr_meta_params params;
@@ -131,6 +133,7 @@ struct dmr_metadata {
 	struct disk_header *next;	/* the state a commit tries to write */
 	__le64 segment[NR_SEGMENTS];	/* as the next header will name them */
 	struct disk_info *info;
+	struct disk_log *log;		/* LOG_BUFFERS blocks to work with */
 
 	u32 copies;			/* constant after open */
 	u32 spacing;			/* sectors; constant after open */
@@ -139,9 +142,13 @@ struct dmr_metadata {
 
 	u8 good;			/* (s) copies that hold the state whole */
 	u8 header_ok, info_ok;		/* copies whose block is the present one */
+	u64 nr_bad;			/* bad-spare records on disk */
+	u64 compacted;			/* records that the last compaction left */
 	u64 sequence;			/* (s) the highest ever tried on disk */
+	u64 skip;			/* of sequence numbers, see load() */
+	bool shadow_ok;			/* one copy: its shadow is a whole header */
 	bool spilled;			/* a full header stands in the log too */
-	bool ahead;			/* a failed commit left a newer header */
+	bool ahead;			/* there may be a newer header, to be denied */
 	bool needs_check;		/* (s) wanted in the next header */
 
 	u64 commits, block_writes, flushes;	/* (s) */
@@ -270,6 +277,7 @@ static u64 log_place(const struct dmr_metadata *md,
 
 /* ------------------------------------------------------------------- waves */
 
+#define PREFETCH_BLOCKS	64
 enum {
 	WRITE_HEADER = 1,
 	WRITE_SPILL = 2,	/* the full header, as the next log block */
@@ -277,11 +285,10 @@ enum {
 	WRITE_LOG = 8,		/* every log block */
 };
 
-static int dirty_spill(struct dmr_metadata *md, const struct disk_header *hdr,
-		       u8 copy, struct disk_log *log)
+/* Begin log block @index of the generation of @hdr; its records are to follow. */
+static void init_log_block(struct disk_log *log, const struct disk_header *hdr,
+			   u32 index)
 {
-	u32 index = le32_to_cpu(hdr->log_blocks);
-
 	memset(log, 0, sizeof(*log));
 	log->p.magic = cpu_to_le32(LOG_MAGIC);
 	log->p.version = cpu_to_le32(FORMAT_VERSION);
@@ -290,18 +297,32 @@ static int dirty_spill(struct dmr_metadata *md, const struct disk_header *hdr,
 	log->p.uuid = hdr->p.uuid;
 	log->generation = hdr->generation;
 	log->index = cpu_to_le32(index);
+}
+
+static int dirty_spill(struct dmr_metadata *md, const struct disk_header *hdr,
+		       u8 copy)
+{
+	u32 index = le32_to_cpu(hdr->log_blocks);
+	struct disk_log *log = md->log;
+
+	init_log_block(log, hdr, index);
 	memcpy(log->record, hdr->record, sizeof(log->record));
 	return dirty_block(md, log_place(md, hdr, index, copy), log, copy);
 }
 
-static bool log_valid(const struct dmr_metadata *md,
-		      const struct disk_header *hdr,
-		      const struct disk_log *log, u32 index, u8 copy)
+static bool log_valid(const struct disk_header *hdr, const struct disk_log *log,
+		      u32 index, u8 copy)
 {
 	return block_valid(&log->p, LOG_MAGIC) && log->p.copy == copy &&
 	       uuid_equal(&log->p.uuid, &hdr->p.uuid) &&
 	       log->generation == hdr->generation &&
 	       le32_to_cpu(log->index) == index;
+}
+
+/* Not the block's own CRC, which covers the copy number. */
+static u32 records_crc(const struct disk_log *log)
+{
+	return crc32_le(~0, (u8 *)log->record, sizeof(log->record));
 }
 
 /*
@@ -322,12 +343,10 @@ static int read_log_block(struct dmr_metadata *md, u32 index,
 	*newest_in = 0;
 	for (copy = 0; copy < md->copies; copy++) {
 		if (read_block(md, log_place(md, md->hdr, index, copy), scratch) ||
-		    !log_valid(md, md->hdr, scratch, index, copy))
+		    !log_valid(md->hdr, scratch, index, copy))
 			continue;
 		seq[copy] = le64_to_cpu(scratch->p.sequence);
-		/* Not the block's own CRC, which covers the copy number. */
-		crc[copy] = crc32_le(~0, (u8 *)scratch->record,
-				     sizeof(scratch->record));
+		crc[copy] = records_crc(scratch);
 		newest = max(newest, seq[copy]);
 	}
 	if (!newest)
@@ -345,21 +364,35 @@ static int read_log_block(struct dmr_metadata *md, u32 index,
 	for (copy = 0; copy < md->copies; copy++)
 		if (seq[copy] == newest && crc[copy] == crc[best])
 			*newest_in |= 1u << copy;
-	return read_block(md, log_place(md, md->hdr, index, best), log);
+	/* Whatever was cached then may come from the disk now. */
+	if (read_block(md, log_place(md, md->hdr, index, best), log) ||
+	    !log_valid(md->hdr, log, index, best) ||
+	    le64_to_cpu(log->p.sequence) != newest ||
+	    records_crc(log) != crc[best])
+		return -EIO;
+	return 0;
+}
+
+/* dm-bufio keeps what it failed to write: look at the disk. */
+static void forget_log_block(struct dmr_metadata *md, u32 index)
+{
+	u8 copy;
+
+	for (copy = 0; copy < md->copies; copy++)
+		dm_bufio_forget(md->bufio, log_place(md, md->hdr, index, copy));
 }
 
 /* Copy the whole log to @copy from the others, some blocks a flush. */
-static int dirty_log(struct dmr_metadata *md, u8 copy, struct disk_log *log,
-		     struct disk_log *scratch)
+static int dirty_log(struct dmr_metadata *md, u8 copy)
 {
+	struct disk_log *log = md->log;
 	u32 i, nr = le32_to_cpu(md->hdr->log_blocks);
 	u8 newest_in;
 	int r;
 
 	for (i = 0; i < nr; i++) {
-		/* dm-bufio keeps what it failed to write: look at the disk. */
-		dm_bufio_forget(md->bufio, log_place(md, md->hdr, i, copy));
-		r = read_log_block(md, i, log, scratch, &newest_in);
+		forget_log_block(md, i);
+		r = read_log_block(md, i, log, log + 1, &newest_in);
 		if (!r && !(newest_in & 1u << copy))
 			r = dirty_block(md, log_place(md, md->hdr, i, copy), log, copy);
 		if (!r && i % 64 == 63)
@@ -370,15 +403,30 @@ static int dirty_log(struct dmr_metadata *md, u8 copy, struct disk_log *log,
 	return 0;
 }
 
+/* Ask for the log blocks from @index on, of which @nr are left, ahead of need. */
+static void prefetch_log(struct dmr_metadata *md, u32 index, u32 nr)
+{
+	u32 within, run;
+	unsigned int i;
+	u8 copy;
+
+	if (index % PREFETCH_BLOCKS)
+		return;
+	i = log_segment(md, index, &within);
+	run = min3(nr, (u32)PREFETCH_BLOCKS, segment_blocks(md, i) - within);
+	for (copy = 0; copy < md->copies; copy++)
+		dm_bufio_prefetch(md->bufio, log_place(md, md->hdr, index, copy), run);
+}
+
 static int dirty_copy(struct dmr_metadata *md, const struct disk_header *hdr,
-		      u8 copy, unsigned int what, struct disk_log *log)
+		      u8 copy, unsigned int what)
 {
 	int r = 0;
 
 	if (what & WRITE_LOG)
-		r = dirty_log(md, copy, log, log + 1);
+		r = dirty_log(md, copy);
 	if (!r && what & WRITE_SPILL)
-		r = dirty_spill(md, hdr, copy, log);
+		r = dirty_spill(md, hdr, copy);
 	if (!r && what & WRITE_INFO)
 		r = dirty_block(md, slot_block(md, copy, SLOT_INFO), md->info, copy);
 	if (!r && what & WRITE_HEADER)
@@ -392,21 +440,21 @@ static int dirty_copy(struct dmr_metadata *md, const struct disk_header *hdr,
  * one by one to learn which.
  */
 static u8 write_wave(struct dmr_metadata *md, const struct disk_header *hdr,
-		     u8 mask, unsigned int what, struct disk_log *log)
+		     u8 mask, unsigned int what)
 {
 	u8 copy, failed = 0;
 	int r = 0;
 
 	for (copy = 0; copy < md->copies && !r; copy++)
 		if (mask & 1u << copy)
-			r = dirty_copy(md, hdr, copy, what, log);
+			r = dirty_copy(md, hdr, copy, what);
 	if (write_and_flush(md) == 0 && !r)
 		return 0;
 
 	for (copy = 0; copy < md->copies; copy++) {
 		if (!(mask & 1u << copy))
 			continue;
-		r = dirty_copy(md, hdr, copy, what, log);
+		r = dirty_copy(md, hdr, copy, what);
 		if (write_and_flush(md) || r)
 			failed |= 1u << copy;
 	}
@@ -440,29 +488,37 @@ static void lose_copies(struct dmr_metadata *md, u8 failed)
 	md->info_ok &= ~failed;
 }
 
+static int write_shadow(struct dmr_metadata *md, const struct disk_header *hdr)
+{
+	int r = dirty_block(md, SLOT_SHADOW, hdr, 0);
+
+	if (!r)
+		r = write_and_flush(md);
+	md->shadow_ok = !r;
+	return r;
+}
+
 /*
  * Write @what to all good copies so that a cut at any point leaves one of them
  * whole. Copies that fail are no longer good. Gives up, before it touches the
  * second wave, once no majority can be reached.
  */
 static int write_waves(struct dmr_metadata *md, const struct disk_header *hdr,
-		       unsigned int what, struct disk_log *log)
+		       unsigned int what)
 {
 	u8 one = first_wave(md->good), two = md->good & ~one, failed;
 
-	if (md->copies == 1 && what & WRITE_HEADER) {
-		/* The shadow stands in for the missing other wave. */
-		if (dirty_block(md, SLOT_SHADOW, hdr, 0) || write_and_flush(md)) {
-			lose_copies(md, 1);
-			return -EIO;
-		}
+	/* The shadow stands in for the missing other wave. */
+	if (md->copies == 1 && what & WRITE_HEADER && write_shadow(md, hdr)) {
+		lose_copies(md, 1);
+		return -EIO;
 	}
-	failed = write_wave(md, hdr, one, what, log);
+	failed = write_wave(md, hdr, one, what);
 	lose_copies(md, failed);
 	if (count(md->good) < majority(md))
 		return -EIO;
 	if (two) {
-		failed = write_wave(md, hdr, two, what, log);
+		failed = write_wave(md, hdr, two, what);
 		lose_copies(md, failed);
 	}
 	return count(md->good) < majority(md) ? -EIO : 0;
@@ -470,44 +526,57 @@ static int write_waves(struct dmr_metadata *md, const struct disk_header *hdr,
 
 /* ------------------------------------------------------------------ commit */
 
+/* A place for log segment @i of all copies, which begins at a whole block. */
+static int alloc_segment(struct dmr_metadata *md, unsigned int i, sector_t *place)
+{
+	u32 len = segment_blocks(md, i) * md->copies * BLOCK_SECTORS;
+	sector_t at, aligned;
+
+	if (dmr_space_alloc(md->space, len, len, &at)) {
+		*place = at;
+		if (at % BLOCK_SECTORS == 0)
+			return 0;
+		dmr_space_free(md->space, at, len);
+	}
+	/* With room to spare, which is trimmed then. */
+	if (!dmr_space_alloc(md->space, len + BLOCK_SECTORS, len + BLOCK_SECTORS, &at))
+		return -ENOSPC;
+	aligned = round_up(at, BLOCK_SECTORS);
+	if (aligned > at)
+		dmr_space_free(md->space, at, aligned - at);
+	dmr_space_free(md->space, aligned + len, BLOCK_SECTORS - (aligned - at));
+	*place = aligned;
+	return 0;
+}
+
+static void free_segments(struct dmr_metadata *md, const __le64 *segment)
+{
+	unsigned int i;
+
+	for (i = 1; i < NR_SEGMENTS; i++)
+		if (segment[i])
+			dmr_space_free(md->space, le64_to_cpu(segment[i]),
+				       (u64)segment_blocks(md, i) * md->copies *
+				       BLOCK_SECTORS);
+}
+
 /*
  * Make sure that log block @index has a place; allocates a segment for it, which
  * the next header to be written names.
  */
-static int ensure_segment(struct dmr_metadata *md, u32 index)
+static int ensure_segment(struct dmr_metadata *md, __le64 *segment, u32 index)
 {
-	u32 within, len;
+	u32 within;
 	unsigned int i = log_segment(md, index, &within);
-	sector_t at, got;
+	sector_t at;
 
 	if (i == NR_SEGMENTS)
 		return -ENOSPC;
-	if (md->segment[i])
+	if (segment[i])
 		return 0;
-
-	len = segment_blocks(md, i) * md->copies * BLOCK_SECTORS;
-	got = dmr_space_alloc(md->space, len, len, &at);
-	if (!got)
+	if (alloc_segment(md, i, &at))
 		return -ENOSPC;
-	if (at % BLOCK_SECTORS) {
-		/* Find an aligned place with room to spare, then trim it. */
-		dmr_space_free(md->space, at, got);
-		got = dmr_space_alloc(md->space, len + BLOCK_SECTORS,
-				      len + BLOCK_SECTORS, &at);
-		if (!got)
-			return -ENOSPC;
-		if (at % BLOCK_SECTORS == 0) {
-			dmr_space_free(md->space, at + len, BLOCK_SECTORS);
-		} else {
-			sector_t aligned = round_up(at, BLOCK_SECTORS);
-
-			dmr_space_free(md->space, at, aligned - at);
-			dmr_space_free(md->space, aligned + len,
-				       BLOCK_SECTORS - (aligned - at));
-			at = aligned;
-		}
-	}
-	md->segment[i] = cpu_to_le64(at);
+	segment[i] = cpu_to_le64(at);
 	return 0;
 }
 
@@ -517,6 +586,16 @@ static bool has_segment(const struct dmr_metadata *md, u32 index)
 	unsigned int i = log_segment(md, index, &within);
 
 	return i < NR_SEGMENTS && md->hdr->segment[i];
+}
+
+static void decode_record(struct dmr_record *r, const struct disk_record *d)
+{
+	r->main = le64_to_cpu(d->main);
+	r->spare = le64_to_cpu(d->spare);
+	r->sectors = le32_to_cpu(d->sectors);
+	r->kind = le16_to_cpu(d->kind);
+	r->errors = le16_to_cpu(d->errors);
+	r->time = le64_to_cpu(d->time);
 }
 
 static void encode_record(struct disk_record *d, const struct dmr_record *r)
@@ -529,16 +608,31 @@ static void encode_record(struct disk_record *d, const struct dmr_record *r)
 	d->time = cpu_to_le64(r->time);
 }
 
-/* A full header, already in the log, gives way to an empty one. */
-static void count_spilled(struct disk_header *hdr)
+/* One more log block, with these records, is counted by @hdr. */
+static void count_log_block(struct disk_header *hdr,
+			    const struct disk_record *record)
 {
 	u32 crc = le32_to_cpu(hdr->log_crc);
 
-	crc = ~crc32_le(~crc, (u8 *)hdr->record, sizeof(hdr->record));
+	crc = ~crc32_le(~crc, (u8 *)record, sizeof(hdr->record));
 	hdr->log_crc = cpu_to_le32(crc);
 	le32_add_cpu(&hdr->log_blocks, 1);
+}
+
+/* A full header, already in the log, gives way to an empty one. */
+static void count_spilled(struct disk_header *hdr)
+{
+	count_log_block(hdr, hdr->record);
 	hdr->nr_records = 0;
 	memset(hdr->record, 0, sizeof(hdr->record));
+}
+
+/* How many headers become full, and log blocks, before @nr records stand? */
+static u32 blocks_to_fill(const struct dmr_metadata *md, unsigned int nr)
+{
+	u32 have = le32_to_cpu(md->hdr->nr_records);
+
+	return nr ? (have + nr - 1) / RECORDS_PER_BLOCK : 0;
 }
 
 /*
@@ -548,21 +642,52 @@ static void count_spilled(struct disk_header *hdr)
  */
 static int reserve_log(struct dmr_metadata *md, unsigned int nr)
 {
-	u32 have = le32_to_cpu(md->hdr->nr_records), i;
-	u32 fills = nr ? (have + nr - 1) / RECORDS_PER_BLOCK : 0;
+	u32 fills = blocks_to_fill(md, nr), i;
 	int r = 0;
 
 	for (i = 0; i < fills && !r; i++)
-		r = ensure_segment(md, le32_to_cpu(md->hdr->log_blocks) + i);
+		r = ensure_segment(md, md->segment,
+				   le32_to_cpu(md->hdr->log_blocks) + i);
 	return r;
+}
+
+/* No two states share a number, nor two versions of a block. */
+static u64 new_sequence(struct dmr_metadata *md)
+{
+	WRITE_ONCE(md->sequence, md->sequence + 1 + md->skip);
+	md->skip = 0;
+	return md->sequence;
+}
+
+/*
+ * Make the next header, whose records are in place, the durable one. After a
+ * failure it may stand in some copies, until dmr_metadata_mend() denies it.
+ */
+static int switch_header(struct dmr_metadata *md, unsigned int what)
+{
+	struct disk_header *next = md->next;
+	int r;
+
+	memcpy(next->segment, md->segment, sizeof(next->segment));
+	next->cursor = cpu_to_le64(md->space->cursor);
+	next->flags = cpu_to_le32(md->needs_check ? FLAG_NEEDS_CHECK : 0);
+	next->p.time = cpu_to_le64(ktime_get_real_seconds());
+	next->p.sequence = cpu_to_le64(new_sequence(md));
+	r = write_waves(md, next, what | WRITE_HEADER);
+	if (r) {
+		md->ahead = true;
+		return r;
+	}
+	swap(md->hdr, md->next);
+	return 0;
 }
 
 /* Commit at most as many records as the header takes; returns how many. */
 static int commit_batch(struct dmr_metadata *md, const struct dmr_record *recs,
-			unsigned int nr, struct disk_log *log)
+			unsigned int nr)
 {
 	struct disk_header *next = md->next;
-	unsigned int what = WRITE_HEADER, have, i;
+	unsigned int what = 0, have, i;
 	bool full = le32_to_cpu(md->hdr->nr_records) == RECORDS_PER_BLOCK;
 	int r;
 
@@ -577,9 +702,6 @@ static int commit_batch(struct dmr_metadata *md, const struct dmr_record *recs,
 		encode_record(&next->record[have + i], &recs[i]);
 
 	next->nr_records = cpu_to_le32(have + nr);
-	next->p.sequence = cpu_to_le64(md->sequence + 1);
-	next->p.time = cpu_to_le64(ktime_get_real_seconds());
-	next->flags = cpu_to_le32(md->needs_check ? FLAG_NEEDS_CHECK : 0);
 
 	/* What the records point at must be there before they can be. */
 	WRITE_ONCE(md->flushes, md->flushes + 1);
@@ -588,37 +710,26 @@ static int commit_batch(struct dmr_metadata *md, const struct dmr_record *recs,
 		return r;
 
 	if (have + nr == RECORDS_PER_BLOCK) {
-		r = ensure_segment(md, le32_to_cpu(next->log_blocks));
+		r = ensure_segment(md, md->segment, le32_to_cpu(next->log_blocks));
 		if (!r)
 			what |= WRITE_SPILL;
 		else if (!nr)
 			return r;
 	}
-	memcpy(next->segment, md->segment, sizeof(next->segment));
-	next->cursor = cpu_to_le64(md->space->cursor);
-
-	WRITE_ONCE(md->sequence, md->sequence + 1);
-	r = write_waves(md, next, what, log);
-	if (r) {
-		md->ahead = true;
+	r = switch_header(md, what);
+	if (r)
 		return r;
-	}
-	swap(md->hdr, md->next);
 	md->spilled = what & WRITE_SPILL;
+	for (i = 0; i < nr; i++)
+		md->nr_bad += recs[i].kind == DMR_REC_BAD_SPARE;
 	WRITE_ONCE(md->commits, md->commits + 1);
 	return nr;
-}
-
-static struct disk_log *alloc_log_buffers(void)
-{
-	return kmalloc_array(2, sizeof(struct disk_log), GFP_NOIO);
 }
 
 int dmr_metadata_commit(struct dmr_metadata *md, const struct dmr_record *recs,
 			unsigned int nr, unsigned int *done)
 {
-	struct disk_log *log;
-	int r = 0;
+	int r;
 
 	*done = 0;
 	if (md->params.read_only)
@@ -628,19 +739,247 @@ int dmr_metadata_commit(struct dmr_metadata *md, const struct dmr_record *recs,
 	r = reserve_log(md, nr);
 	if (r)
 		return r;
-	log = alloc_log_buffers();
-	if (!log)
-		return -ENOMEM;
 	do {
-		r = commit_batch(md, recs + *done, nr - *done, log);
+		r = commit_batch(md, recs + *done, nr - *done);
 		if (r < 0)
-			break;
+			return r;
 		*done += r;
-		r = 0;
 	} while (*done < nr);
-	kfree(log);
+	return 0;
+}
+
+/* -------------------------------------------------------------- compaction */
+
+/* Neighbours are joined up to this many sectors. */
+#define MAX_JOINED	32768
+
+struct compaction {
+	struct dmr_metadata *md;
+	const struct dmr_live *live;
+	bool write;		/* the second pass; the first one counts */
+	struct dmr_record last;	/* not yet emitted, its neighbour may follow */
+	u64 nr;			/* records emitted */
+	u64 nr_bad;
+};
+
+static u64 logged_records(const struct dmr_metadata *md)
+{
+	return (u64)le32_to_cpu(md->hdr->log_blocks) * RECORDS_PER_BLOCK +
+	       le32_to_cpu(md->hdr->nr_records);
+}
+
+/* The next log block of the new generation is full: to all good copies. */
+static int write_compacted(struct compaction *co)
+{
+	struct dmr_metadata *md = co->md;
+	struct disk_log *out = md->log + 2;
+	u32 index = le32_to_cpu(md->next->log_blocks);
+	int r = 0;
+	u8 copy;
+
+	for (copy = 0; copy < md->copies && !r; copy++)
+		if (md->good & 1u << copy)
+			r = dirty_block(md, log_place(md, md->next, index, copy),
+					out, copy);
+	count_log_block(md->next, out->record);
+	if (!r && index % PREFETCH_BLOCKS == PREFETCH_BLOCKS - 1)
+		r = write_and_flush(md);
+	init_log_block(out, md->next, index + 1);
 	return r;
 }
+
+static int emit_last(struct compaction *co)
+{
+	struct disk_log *out = co->md->log + 2;
+	u32 at = co->nr % RECORDS_PER_BLOCK;
+
+	if (!co->last.sectors)
+		return 0;
+	co->nr++;
+	co->nr_bad += co->last.kind == DMR_REC_BAD_SPARE;
+	if (co->write)
+		encode_record(&out->record[at], &co->last);
+	co->last.sectors = 0;
+	return co->write && at == RECORDS_PER_BLOCK - 1 ? write_compacted(co) : 0;
+}
+
+static int emit(struct compaction *co, const struct dmr_record *rec)
+{
+	struct dmr_record *last = &co->last;
+	bool on_main = rec->kind != DMR_REC_BAD_SPARE;
+	bool on_spare = rec->kind != DMR_REC_PENDING;
+	int r;
+
+	if (last->sectors && last->kind == rec->kind &&
+	    (!on_main || last->main + last->sectors == rec->main) &&
+	    (!on_spare || last->spare + last->sectors == rec->spare) &&
+	    (u64)last->sectors + rec->sectors <= MAX_JOINED) {
+		last->sectors += rec->sectors;
+		last->errors = max(last->errors, rec->errors);
+		last->time = max(last->time, rec->time);
+		return 0;
+	}
+	r = emit_last(co);
+	*last = *rec;
+	return r;
+}
+
+/* Emit those parts of a record that are still so. */
+static int sift(struct compaction *co, const struct disk_record *d)
+{
+	struct dmr_record rec, part;
+	sector_t done, n;
+	bool so;
+	int r;
+
+	decode_record(&rec, d);
+	if (rec.kind == DMR_REC_FREE)
+		return 0;
+	if (rec.kind == DMR_REC_BAD_SPARE)
+		return emit(co, &rec);
+	for (done = 0; done < rec.sectors; done += n) {
+		n = co->live->still(co->live->context, &rec, done, &so);
+		n = min_t(sector_t, n, rec.sectors - done);
+		if (!so)
+			continue;
+		part = rec;
+		part.main += done;
+		part.spare += rec.kind == DMR_REC_REMAP ? done : 0;
+		part.sectors = n;
+		r = emit(co, &part);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+/* One pass over all records, oldest first. */
+static int sift_all(struct compaction *co, bool write)
+{
+	struct dmr_metadata *md = co->md;
+	u32 i, j, nr = le32_to_cpu(md->hdr->log_blocks);
+	u8 newest_in;
+	int r;
+
+	co->write = write;
+	co->nr = 0;
+	co->nr_bad = 0;
+	for (i = 0; i < nr; i++) {
+		prefetch_log(md, i, nr - i);
+		r = read_log_block(md, i, md->log, md->log + 1, &newest_in);
+		for (j = 0; j < RECORDS_PER_BLOCK && !r; j++)
+			r = sift(co, &md->log->record[j]);
+		if (r)
+			return r;
+		cond_resched();
+	}
+	nr = le32_to_cpu(md->hdr->nr_records);
+	for (i = 0; i < nr; i++) {
+		r = sift(co, &md->hdr->record[i]);
+		if (r)
+			return r;
+	}
+	return emit_last(co);
+}
+
+/* The next header as the start of a new generation, in the other half of slots. */
+static int begin_generation(struct dmr_metadata *md, u32 log_blocks)
+{
+	struct disk_header *next = md->next;
+	u32 half = slot_half_blocks(md->spacing), i;
+	bool first = le64_to_cpu(md->hdr->segment[0]) == SLOT_LOG * BLOCK_SECTORS;
+
+	memcpy(next, md->hdr, sizeof(*next));
+	le64_add_cpu(&next->generation, 1);
+	next->p.sequence = cpu_to_le64(new_sequence(md));
+	next->log_blocks = 0;
+	next->log_crc = 0;
+	next->nr_records = 0;
+	memset(next->record, 0, sizeof(next->record));
+	memset(next->segment, 0, sizeof(next->segment));
+	next->segment[0] = cpu_to_le64((SLOT_LOG + (first ? half : 0)) * BLOCK_SECTORS);
+	for (i = 0; i < log_blocks; i++) {
+		if (ensure_segment(md, next->segment, i)) {
+			free_segments(md, next->segment);
+			return -ENOSPC;
+		}
+	}
+	return 0;
+}
+
+static int compact(struct compaction *co)
+{
+	struct dmr_metadata *md = co->md;
+	struct disk_log *out = md->log + 2;
+	__le64 old[NR_SEGMENTS];
+	u32 rest;
+	int r = sift_all(co, false);
+
+	if (!r)
+		r = begin_generation(md, div_u64(co->nr, RECORDS_PER_BLOCK));
+	if (r)
+		return r;
+
+	init_log_block(out, md->next, 0);
+	r = sift_all(co, true);
+	if (write_and_flush(md) || r) {
+		/* No header names them; a commit will find out what failed. */
+		free_segments(md, md->next->segment);
+		return -ENODATA;
+	}
+	div_u64_rem(co->nr, RECORDS_PER_BLOCK, &rest);
+	memcpy(md->next->record, out->record, rest * sizeof(out->record[0]));
+	md->next->nr_records = cpu_to_le32(rest);
+
+	memcpy(old, md->segment, sizeof(old));
+	memcpy(md->segment, md->next->segment, sizeof(old));
+	r = switch_header(md, 0);
+	if (r) {
+		/* The new places stay taken: a header may name them still. */
+		memcpy(md->segment, old, sizeof(old));
+		return r;
+	}
+	free_segments(md, old);
+	md->spilled = false;
+	md->nr_bad = co->nr_bad;
+	return 0;
+}
+
+bool dmr_metadata_worth_compacting(const struct dmr_metadata *md,
+				   const struct dmr_live *live,
+				   unsigned int nr, bool full)
+{
+	u64 logged = logged_records(md), alive = live->extents + md->nr_bad;
+	/* Also the one that becomes just full is written into the log. */
+	u32 fills = (le32_to_cpu(md->hdr->nr_records) + nr) / RECORDS_PER_BLOCK;
+
+	/*
+	 * How much a compaction wins is known only when it is done: records that
+	 * are one extent in the caller's map may be too far apart here.
+	 */
+	alive = max(alive, md->compacted);
+	if (logged < alive + RECORDS_PER_BLOCK)
+		return false;
+	return full || (fills && logged >= 2 * alive &&
+			!has_segment(md, le32_to_cpu(md->hdr->log_blocks) + fills - 1));
+}
+
+int dmr_metadata_compact(struct dmr_metadata *md, const struct dmr_live *live)
+{
+	struct compaction co = { .md = md, .live = live };
+	int r;
+
+	if (md->params.read_only)
+		return -EROFS;
+	if (md->ahead || count(md->good) < majority(md))
+		return -EIO;
+	r = compact(&co);
+	/* Also if it failed: whatever prevented it, not every commit shall try. */
+	md->compacted = logged_records(md);
+	return r;
+}
+
+/* -------------------------------------------------------------- soft state */
 
 int dmr_metadata_save_soft(struct dmr_metadata *md,
 			   const struct dmr_soft_state *soft)
@@ -659,7 +998,7 @@ int dmr_metadata_save_soft(struct dmr_metadata *md,
 	info->scrub_sector = cpu_to_le64(soft->scrub_sector);
 	le64_add_cpu(&info->p.sequence, 1);
 	info->p.time = cpu_to_le64(ktime_get_real_seconds());
-	r = write_waves(md, md->hdr, WRITE_INFO, NULL);
+	r = write_waves(md, md->hdr, WRITE_INFO);
 	return r;
 }
 
@@ -682,58 +1021,83 @@ void dmr_metadata_set_needs_check(struct dmr_metadata *md, bool needs_check)
 	WRITE_ONCE(md->needs_check, needs_check);
 }
 
+/* What does a copy lack? */
+static unsigned int lacks(const struct dmr_metadata *md, u8 bit, bool spill)
+{
+	return (spill ? WRITE_SPILL : 0) |
+	       (md->header_ok & bit ? 0 : WRITE_HEADER) |
+	       (md->info_ok & bit ? 0 : WRITE_INFO) |
+	       (md->good & bit ? 0 : WRITE_LOG);
+}
+
 /*
- * Rewrite what a copy lacks, one copy at a time and only the blocks that are not
+ * Rewrite what one copy lacks. Its header may be the last whole one, and is
+ * rewritten in place only if another is: that of a copy in @whole, of one that
+ * is mended already, or the shadow of a single copy. Returns whether the copy
+ * is good now and was not, or a negative error.
+ */
+static int mend_copy(struct dmr_metadata *md, u8 copy, u8 *whole, bool spill)
+{
+	u8 bit = 1u << copy;
+	unsigned int what = lacks(md, bit, spill);
+	bool was_good = md->good & bit;
+	int r = 0;
+
+	if (what & WRITE_HEADER && md->copies == 1 && !md->shadow_ok)
+		r = write_shadow(md, md->hdr);
+	else if (what & WRITE_HEADER && md->copies > 1 && *whole == bit && !md->header_ok)
+		r = -EIO;
+	if (r || !what)
+		return r;
+
+	*whole &= ~bit;
+	if (write_wave(md, md->hdr, bit, what)) {
+		lose_copies(md, bit);
+		return -EIO;
+	}
+	WRITE_ONCE(md->good, md->good | bit);
+	md->header_ok |= bit;
+	md->info_ok |= bit;
+	return !was_good;
+}
+
+/*
+ * Rewrite what copies lack, one copy at a time and only the blocks that are not
  * as they should be: the blocks of a damaged copy that are good may be the only
- * good ones. After a commit that failed half-way some headers are newer than
- * the state; then every header is rewritten with a sequence higher still.
+ * good ones. Where there may be a newer header than the state, every header is
+ * rewritten with a sequence higher still, those that are whole last.
  */
 int dmr_metadata_mend(struct dmr_metadata *md)
 {
 	bool spill = le32_to_cpu(md->hdr->nr_records) == RECORDS_PER_BLOCK;
-	struct disk_log *log;
-	int mended = 0, r = 0;
-	u8 copy;
+	u8 whole = md->header_ok, later = whole, copy;
+	int mended = 0, error = 0, i, r;
 
 	if (md->params.read_only)
 		return -EROFS;
 	if (md->good == all_copies(md) && !md->ahead && (!spill || md->spilled))
 		return 0;
-	log = alloc_log_buffers();
-	if (!log)
-		return -ENOMEM;
 	if (md->ahead) {
-		WRITE_ONCE(md->sequence, md->sequence + 1);
-		md->hdr->p.sequence = cpu_to_le64(md->sequence);
+		md->hdr->p.sequence = cpu_to_le64(new_sequence(md));
 		md->header_ok = 0;
 	}
 	/* Without a place it is left to the next commit, which may find one. */
 	spill = spill && has_segment(md, le32_to_cpu(md->hdr->log_blocks));
 
-	for (copy = 0; copy < md->copies; copy++) {
-		u8 bit = 1u << copy;
-		unsigned int what = (spill ? WRITE_SPILL : 0) |
-				    (md->header_ok & bit ? 0 : WRITE_HEADER) |
-				    (md->info_ok & bit ? 0 : WRITE_INFO) |
-				    (md->good & bit ? 0 : WRITE_LOG);
-
-		if (!what)
+	for (i = 0; i < 2 * md->copies; i++) {
+		copy = i % md->copies;
+		if (!!(later & 1u << copy) != i / md->copies)
 			continue;
-		if (write_wave(md, md->hdr, bit, what, log)) {
-			lose_copies(md, bit);
-			r = -EIO;
-			continue;
-		}
-		mended += !(md->good & bit);
-		WRITE_ONCE(md->good, md->good | bit);
-		md->header_ok |= bit;
-		md->info_ok |= bit;
+		r = mend_copy(md, copy, &whole, spill);
+		if (r < 0)
+			error = r;
+		else
+			mended += r;
 	}
 	md->spilled = spill && md->good;
 	/* One header of the higher sequence is enough to deny the failed commit. */
-	md->ahead = md->ahead && !md->good;
-	kfree(log);
-	return r ?: mended;
+	md->ahead = md->ahead && !md->header_ok;
+	return error ?: mended;
 }
 
 /* Read block @block again from the disk, past the cache. */
@@ -748,15 +1112,13 @@ static bool reread(struct dmr_metadata *md, u64 block, void *to, u32 magic,
 	       uuid_equal(&p->uuid, &want->uuid);
 }
 
-int dmr_metadata_check(struct dmr_metadata *md)
+u32 dmr_metadata_check(struct dmr_metadata *md)
 {
-	struct disk_log *log = alloc_log_buffers();
+	struct disk_log *log = md->log;
 	/* The block written ahead is to be counted by the next commit. */
 	u32 i, nr = le32_to_cpu(md->hdr->log_blocks) + md->spilled;
 	u8 copy, logs = all_copies(md), newest_in;
 
-	if (!log)
-		return -ENOMEM;
 	md->header_ok = 0;
 	md->info_ok = 0;
 	for (copy = 0; copy < md->copies; copy++) {
@@ -768,13 +1130,11 @@ int dmr_metadata_check(struct dmr_metadata *md)
 			md->info_ok |= 1u << copy;
 	}
 	for (i = 0; i < nr; i++) {
-		for (copy = 0; copy < md->copies; copy++)
-			dm_bufio_forget(md->bufio, log_place(md, md->hdr, i, copy));
+		forget_log_block(md, i);
 		if (read_log_block(md, i, log, log + 1, &newest_in))
 			newest_in = 0;
 		logs &= newest_in;
 	}
-	kfree(log);
 	WRITE_ONCE(md->good, md->header_ok & md->info_ok & logs);
 	return count(md->good);
 }
@@ -786,6 +1146,7 @@ struct candidate {
 	uuid_t uuid;
 	u64 sequence;
 	u64 place;		/* block */
+	u32 content;		/* CRC of what is the same in all copies */
 	u8 copy;
 };
 
@@ -815,6 +1176,8 @@ static bool probe(struct dmr_metadata *md, u64 block, u8 copy, u32 spacing,
 	c->uuid = scratch->p.uuid;
 	c->sequence = le64_to_cpu(scratch->p.sequence);
 	c->place = block;
+	c->content = crc32_le(~0, (u8 *)&scratch->p.copies,
+			      BLOCK_SIZE_BYTES - offsetof(struct disk_prefix, copies));
 	c->copy = copy;
 	return true;
 }
@@ -899,6 +1262,14 @@ static int choose_header(struct dmr_metadata *md, const struct candidate *c,
 		*error = "The spare carries the metadata of two devices; name one by the DM uuid";
 		return -1;
 	}
+	for (i = 0; i < nr; i++) {
+		if (uuid_equal(&c[i].uuid, &c[best].uuid) &&
+		    c[i].sequence == c[best].sequence &&
+		    c[i].content != c[best].content) {
+			*error = "Copies of the metadata differ; look with dmremapctl inspect";
+			return -1;
+		}
+	}
 	return best;
 }
 
@@ -911,7 +1282,7 @@ static const char *check_header(const struct dmr_metadata *md,
 	if (le32_to_cpu(h->incompat))
 		return "The spare uses a format feature that this version does not know";
 	if (le32_to_cpu(h->ro_compat) && !p->read_only)
-		return "The spare uses a feature that this version can only read; open it read-only";
+		return "The spare has a feature that this version can only read; open it read-only";
 	if (le64_to_cpu(h->main_sectors) != p->main_sectors)
 		return "The spare belongs to a main device of another size";
 	if (le64_to_cpu(h->spare_sectors) != p->spare_sectors)
@@ -954,49 +1325,32 @@ static const char *take_segments(struct dmr_metadata *md)
 	return NULL;
 }
 
-static int feed(const struct disk_record *d, dmr_record_fn fn, void *context)
+static int feed(struct dmr_metadata *md, const struct disk_record *d,
+		dmr_record_fn fn, void *context)
 {
-	struct dmr_record r = {
-		.main = le64_to_cpu(d->main),
-		.spare = le64_to_cpu(d->spare),
-		.sectors = le32_to_cpu(d->sectors),
-		.kind = le16_to_cpu(d->kind),
-		.errors = le16_to_cpu(d->errors),
-		.time = le64_to_cpu(d->time),
-	};
+	struct dmr_record r;
 
+	decode_record(&r, d);
+	md->nr_bad += r.kind == DMR_REC_BAD_SPARE;
 	return fn(context, &r);
 }
 
-#define PREFETCH_BLOCKS	64
-
-static void prefetch_log(struct dmr_metadata *md, u32 index, u32 nr)
-{
-	u32 within, run;
-	unsigned int i = log_segment(md, index, &within);
-	u8 copy;
-
-	run = min3(nr, (u32)PREFETCH_BLOCKS, segment_blocks(md, i) - within);
-	for (copy = 0; copy < md->copies; copy++)
-		dm_bufio_prefetch(md->bufio, log_place(md, md->hdr, index, copy), run);
-}
-
 /* Replay the log, then the header; find out which copies lack something. */
-static const char *load_records(struct dmr_metadata *md, struct disk_log *log,
-				dmr_record_fn fn, void *context)
+static const char *load_records(struct dmr_metadata *md, dmr_record_fn fn,
+				void *context)
 {
+	struct disk_log *log = md->log;
 	u32 i, j, crc = 0, nr = le32_to_cpu(md->hdr->log_blocks);
 	u8 newest_in;
 
 	for (i = 0; i < nr; i++) {
-		if (i % PREFETCH_BLOCKS == 0)
-			prefetch_log(md, i, nr - i);
+		prefetch_log(md, i, nr - i);
 		if (read_log_block(md, i, log, log + 1, &newest_in))
 			return "A block of the log is damaged in every copy of the metadata";
 		md->good &= newest_in;
 		crc = ~crc32_le(~crc, (u8 *)log->record, sizeof(log->record));
 		for (j = 0; j < RECORDS_PER_BLOCK; j++)
-			if (feed(&log->record[j], fn, context))
+			if (feed(md, &log->record[j], fn, context))
 				return "The metadata holds an impossible record";
 	}
 	if (crc != le32_to_cpu(md->hdr->log_crc))
@@ -1004,7 +1358,7 @@ static const char *load_records(struct dmr_metadata *md, struct disk_log *log,
 
 	nr = le32_to_cpu(md->hdr->nr_records);
 	for (i = 0; i < nr; i++)
-		if (feed(&md->hdr->record[i], fn, context))
+		if (feed(md, &md->hdr->record[i], fn, context))
 			return "The metadata holds an impossible record";
 	return NULL;
 }
@@ -1047,6 +1401,30 @@ static void init_info(struct dmr_metadata *md, const uuid_t *uuid)
 	p->uuid = *uuid;
 }
 
+/* Which copies have a header of this uuid? */
+static u8 headers_of(const struct candidate *c, unsigned int nr,
+		     const uuid_t *uuid)
+{
+	u8 mask = 0;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		if (uuid_equal(&c[i].uuid, uuid))
+			mask |= 1u << c[i].copy;
+	return mask;
+}
+
+static bool has_shadow(const struct candidate *c, unsigned int nr,
+		       const uuid_t *uuid)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		if (uuid_equal(&c[i].uuid, uuid) && c[i].copy == 0 && c[i].place)
+			return true;
+	return false;
+}
+
 /* Which of the headers found are the chosen one, at its place? */
 static u8 headers_like(const struct candidate *c, unsigned int nr,
 		       const struct candidate *best)
@@ -1063,8 +1441,7 @@ static u8 headers_like(const struct candidate *c, unsigned int nr,
 }
 
 static const char *load(struct dmr_metadata *md, const struct candidate *c,
-			unsigned int nr, struct disk_log *log,
-			dmr_record_fn fn, void *context)
+			unsigned int nr, dmr_record_fn fn, void *context)
 {
 	const char *error = NULL;
 	struct disk_header *h = md->hdr;
@@ -1085,11 +1462,27 @@ static const char *load(struct dmr_metadata *md, const struct candidate *c,
 
 	md->header_ok = headers_like(c, nr, &c[best]) & all_copies(md);
 	md->good = md->header_ok;
+	/*
+	 * A copy that can't be read may hold a later state, never acknowledged.
+	 * It must not come true once it can be read again.
+	 */
+	md->ahead = headers_of(c, nr, &c[best].uuid) != all_copies(md);
+	if (md->copies == 1) {
+		md->shadow_ok = has_shadow(c, nr, &c[best].uuid);
+		md->ahead = !md->shadow_ok || !md->header_ok;
+	}
 	memcpy(md->segment, h->segment, sizeof(md->segment));
 	md->sequence = c[best].sequence;
+	/*
+	 * A commit that was cut off may have used the next number for a log
+	 * block that is counted nowhere yet, so the first commit skips it. What
+	 * denies a state that can't be read skips what such a commit would use;
+	 * done twice, it is the same header again.
+	 */
+	md->skip = md->ahead ? 2 : 1;
 	md->needs_check = le32_to_cpu(h->flags) & FLAG_NEEDS_CHECK;
 	init_info(md, &h->p.uuid);
-	load_info(md, (struct disk_info *)log);
+	load_info(md, (struct disk_info *)md->log);
 
 	if (dmr_space_init(md->space, data_start(md->copies, md->spacing),
 			   md->params.spare_sectors))
@@ -1099,7 +1492,7 @@ static const char *load(struct dmr_metadata *md, const struct candidate *c,
 	    !(le64_to_cpu(h->cursor) & ((md->params.block_size >> 9) - 1)))
 		md->space->cursor = le64_to_cpu(h->cursor);
 	error = take_segments(md);
-	return error ?: load_records(md, log, fn, context);
+	return error ?: load_records(md, fn, context);
 }
 
 /* Is the whole region zero? A region that can't be read is not. */
@@ -1146,8 +1539,10 @@ static const char *format(struct dmr_metadata *md)
 	if (dmr_space_init(md->space, data_start(md->copies, md->spacing),
 			   md->params.spare_sectors))
 		return "Out of memory";
-	md->good = md->header_ok = md->info_ok = all_copies(md);
-	if (write_waves(md, h, WRITE_HEADER | WRITE_INFO, NULL))
+	md->good = all_copies(md);
+	md->header_ok = md->good;
+	md->info_ok = md->good;
+	if (write_waves(md, h, WRITE_HEADER | WRITE_INFO))
 		return "The spare could not be formatted: writing the metadata failed";
 	return NULL;
 }
@@ -1160,7 +1555,7 @@ static const char *load_other(struct dmr_metadata *md, void *scratch)
 	md->copies = md->params.copies ?: DMR_DEFAULT_COPIES;
 	md->spacing = md->params.spacing ?: DMR_DEFAULT_SPACING;
 	if (data_start(md->copies, md->spacing) >= md->params.spare_sectors)
-		return "The spare is too small: it must be larger than the metadata region, rounded up to a MiB";
+		return "The spare is too small: the metadata alone fills it";
 	if (region_zero(md, scratch))
 		return format(md);
 	if (read_block(md, 0, scratch))
@@ -1168,10 +1563,10 @@ static const char *load_other(struct dmr_metadata *md, void *scratch)
 	if (!memcmp(scratch, V3_MAGIC, 8))
 		return "The spare holds dm-remap v3.0 metadata; import it with dmremapctl";
 	if (le32_to_cpu(p->magic) != HEADER_MAGIC)
-		return "The spare holds something else; use a blank one or dmremapctl create --format";
+		return "The spare is not blank; use another one or dmremapctl create --format";
 	if (le32_to_cpu(p->block_size) == V42_STRUCT_SIZE)
 		return "The spare holds dm-remap v4.2 metadata; import it with dmremapctl";
-	return "The metadata of the spare is damaged in every copy; look at it with dmremapctl inspect";
+	return "The metadata is damaged in every copy; look with dmremapctl inspect";
 }
 
 struct dmr_metadata *dmr_metadata_open(const struct dmr_meta_params *params,
@@ -1181,28 +1576,27 @@ struct dmr_metadata *dmr_metadata_open(const struct dmr_meta_params *params,
 {
 	struct dmr_metadata *md = kzalloc(sizeof(*md), GFP_KERNEL);
 	struct candidate *c = kcalloc(MAX_CANDIDATES, sizeof(*c), GFP_KERNEL);
-	struct disk_log *log = alloc_log_buffers();
 	unsigned int nr;
 
 	*error = "Out of memory";
-	if (!md || !c || !log)
+	if (!md || !c)
 		goto out;
 	md->params = *params;
 	md->space = space;
 	md->hdr = kzalloc(sizeof(*md->hdr), GFP_KERNEL);
 	md->next = kzalloc(sizeof(*md->next), GFP_KERNEL);
 	md->info = kzalloc(sizeof(*md->info), GFP_KERNEL);
-	if (!md->hdr || !md->next || !md->info)
+	md->log = kmalloc_array(LOG_BUFFERS, sizeof(*md->log), GFP_KERNEL);
+	if (!md->hdr || !md->next || !md->info || !md->log)
 		goto out;
 	md->bufio = params->bufio;
 	/* Somebody else may have had the spare since it was read. */
 	dm_bufio_forget_buffers(md->bufio, 0,
 				params->spare_sectors / BLOCK_SECTORS);
 
-	nr = find_headers(md, (struct disk_header *)log, c);
-	*error = nr ? load(md, c, nr, log, fn, context) : load_other(md, log);
+	nr = find_headers(md, (struct disk_header *)md->log, c);
+	*error = nr ? load(md, c, nr, fn, context) : load_other(md, md->log);
 out:
-	kfree(log);
 	kfree(c);
 	if (!*error)
 		return md;
@@ -1213,6 +1607,7 @@ out:
 
 void dmr_metadata_close(struct dmr_metadata *md)
 {
+	kfree(md->log);
 	kfree(md->info);
 	kfree(md->next);
 	kfree(md->hdr);
@@ -1227,6 +1622,7 @@ void dmr_metadata_status(struct dmr_metadata *md, struct dmr_meta_status *st)
 	st->good = READ_ONCE(md->good);
 	st->valid = count(st->good);
 	st->spacing = md->spacing;
+	st->generation = le64_to_cpu(md->hdr->generation);
 	st->log_blocks = le32_to_cpu(md->hdr->log_blocks);
 	st->commits = READ_ONCE(md->commits);
 	st->block_writes = READ_ONCE(md->block_writes);

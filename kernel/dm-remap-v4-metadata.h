@@ -92,7 +92,7 @@ int dmr_metadata_mend(struct dmr_metadata *md);
  * Read every copy again and find out which are good. Returns how many, and
  * changes nothing on disk.
  */
-int dmr_metadata_check(struct dmr_metadata *md);
+u32 dmr_metadata_check(struct dmr_metadata *md);
 
 /*
  * Make @nr records durable, in all good copies, after flushing what was
@@ -103,6 +103,32 @@ int dmr_metadata_check(struct dmr_metadata *md);
  */
 int dmr_metadata_commit(struct dmr_metadata *md, const struct dmr_record *recs,
 			unsigned int nr, unsigned int *done);
+
+/*
+ * What the caller knows of the present state, for a compaction: how many extents
+ * it has, and whether what @rec says of its sectors from @offset on is still so,
+ * for as many of them as have that answer.
+ */
+struct dmr_live {
+	void *context;
+	u64 extents;
+	sector_t (*still)(void *context, const struct dmr_record *rec,
+			  sector_t offset, bool *so);
+};
+
+/*
+ * Should the log be compacted before @nr records are committed? If it has to
+ * grow and half of it is dead; if it can't grow (@full), whenever that helps.
+ */
+bool dmr_metadata_worth_compacting(const struct dmr_metadata *md,
+				   const struct dmr_live *live,
+				   unsigned int nr, bool full);
+
+/*
+ * Write what is still so as a new log, and switch to it with one commit. On an
+ * error but -EIO nothing has changed; after -EIO as after a failed commit.
+ */
+int dmr_metadata_compact(struct dmr_metadata *md, const struct dmr_live *live);
 
 /*
  * Did a commit fail in such a way that some header may name its records, and
@@ -124,6 +150,7 @@ struct dmr_meta_status {
 	u32 copies;
 	u32 valid;		/* copies known to be good */
 	u32 spacing;		/* sectors */
+	u64 generation;		/* of the log, from 1 */
 	u32 log_blocks;
 	u64 commits;		/* since open */
 	u64 block_writes;

@@ -88,7 +88,8 @@ enum dmr_route dmr_route_bio(struct dmr_target *c, struct bio *bio, bool may_spl
 	if (likely(!READ_ONCE(c->divert)))
 		return send(c, bio, epoch, c->main, sector);
 
-	len = all = bio_sectors(bio);
+	all = bio_sectors(bio);
+	len = all;
 	held = dmr_hold_lookup(&c->hold, sector, &len);
 	dmr_map_lookup(&c->map, sector, len, &ex);
 	if (!held)
@@ -365,7 +366,7 @@ static int dmr_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	int r;
 
 	if (argc < 2) {
-		ti->error = "Usage: <main device> <spare device> [<number of feature args> <arg>...]";
+		ti->error = "Usage: <main device> <spare device> [<#feature args> <arg>...]";
 		return -EINVAL;
 	}
 	c = kzalloc(sizeof(*c), GFP_KERNEL);

@@ -3,12 +3,13 @@
  * The worker. Bios that failed, or that may not pass just now, come here in
  * rounds:
  *
- *   collect   take what is queued; hold the sectors concerned
+ *   collect   take what is queued, requests to move blocks (messages) as well;
+ *             hold the sectors concerned
  *   serve     find by retries which logical blocks really fail, write their
  *             data to the spare, note the records
  *   commit    one commit for the whole round
  *   publish   in the map, only if the commit succeeded
- *   complete  let go of the sectors, answer all bios
+ *   complete  let go of the sectors, answer all
  *
  * While sectors are held nobody else has I/O to them in flight, on either
  * device, so what was read is still true when the map changes.
@@ -379,13 +380,13 @@ static blk_status_t serve(struct dmr_target *c, struct bio *bio)
 	}
 }
 
-void dmr_hold_begin(struct dmr_target *c)
+static void hold_begin(struct dmr_target *c)
 {
 	WRITE_ONCE(c->divert, true);
 	dmr_hold_acquire(&c->hold);
 }
 
-void dmr_hold_end(struct dmr_target *c)
+static void hold_end(struct dmr_target *c)
 {
 	dmr_hold_release(&c->hold);
 	if (dmr_map_empty(&c->map))
@@ -412,7 +413,7 @@ static bool passes_now(struct dmr_target *c, struct bio *bio)
 }
 
 /* Bios whose sectors do not overlap, as many as can be held at once. */
-static void collect(struct dmr_target *c, struct bio_list *round)
+static void collect_bios(struct dmr_target *c, struct dmr_round *round)
 {
 	struct bio_list todo;
 	struct bio *bio;
@@ -434,7 +435,7 @@ static void collect(struct dmr_target *c, struct bio_list *round)
 			break;
 		}
 		pb->in_txn = false;
-		bio_list_add(round, bio);
+		bio_list_add(&round->bios, bio);
 	}
 
 	/* What is left comes first in the next round. */
@@ -443,76 +444,122 @@ static void collect(struct dmr_target *c, struct bio_list *round)
 	spin_unlock_irq(&c->lock);
 }
 
-/* Commit what was noted. Bios that count on it fail if it does. */
-static void commit_served(struct dmr_target *c, struct bio_list *round)
+/* Requests that move blocks, likewise; any other has a round of its own. */
+static void collect_requests(struct dmr_target *c, struct dmr_round *round)
+{
+	struct dmr_request *req;
+
+	spin_lock_irq(&c->lock);
+	while ((req = list_first_entry_or_null(&c->requests, struct dmr_request, list))) {
+		if (dmr_moves_blocks(req)) {
+			if (!dmr_hold_add(&c->hold, req->sector, req->len))
+				break;
+		} else if (!bio_list_empty(&round->bios) ||
+			   !list_empty(&round->requests)) {
+			break;
+		}
+		list_move_tail(&req->list, &round->requests);
+		if (!dmr_moves_blocks(req))
+			break;
+	}
+	spin_unlock_irq(&c->lock);
+}
+
+int dmr_round_commit(struct dmr_target *c)
 {
 	int r = dmr_txn_commit(c);
+	struct dmr_request *req;
 	struct bio *bio;
 
 	if (r == -ENOSPC)
 		tell_full(c);
-	bio_list_for_each(bio, round) {
+	bio_list_for_each(bio, &c->round->bios) {
 		struct dmr_bio *pb = dmr_bio(bio);
 
 		if (pb->in_txn && r)
 			bio->bi_status = pb->error ?: BLK_STS_IOERR;
 		pb->in_txn = false;
 	}
+	list_for_each_entry(req, &c->round->requests, list) {
+		if (req->in_txn && r)
+			dmr_request_failed(req, r);
+		req->in_txn = false;
+	}
+	return r;
 }
 
-static void run_round(struct dmr_target *c, struct bio_list *round)
+static void serve_all(struct dmr_target *c)
 {
+	struct dmr_round *round = c->round;
+	struct dmr_request *req;
 	struct bio *bio;
 
 	dmr_add(&c->count.rounds, 1);
 	c->soft_dirty = true;
-	dmr_hold_begin(c);
-	bio_list_for_each(bio, round) {
+	hold_begin(c);
+	bio_list_for_each(bio, &round->bios) {
 		dmr_add(&c->count.deferred, 1);
 		bio->bi_status = serve(c, bio);
 		if (dmr_txn_worth(c))
-			commit_served(c, round);
+			dmr_round_commit(c);
 	}
-	commit_served(c, round);
-	dmr_hold_end(c);
-
-	while ((bio = bio_list_pop(round)))
-		bio_endio(bio);
+	list_for_each_entry(req, &round->requests, list)
+		dmr_serve_request(c, req);
+	dmr_round_commit(c);
+	list_for_each_entry(req, &round->requests, list)
+		dmr_count_moved(c, req);
+	hold_end(c);
 }
 
-static struct dmr_request *next_request(struct dmr_target *c)
+static void answer_all(struct dmr_round *round)
 {
+	struct dmr_request *req, *next;
+	struct bio *bio;
+
+	while ((bio = bio_list_pop(&round->bios)))
+		bio_endio(bio);
+	/* The asker's memory: it may be gone once it is told. */
+	list_for_each_entry_safe(req, next, &round->requests, list)
+		complete(&req->done);
+}
+
+/* False if there was nothing to do. */
+static bool run_round(struct dmr_target *c)
+{
+	struct dmr_round round = { .requests = LIST_HEAD_INIT(round.requests) };
 	struct dmr_request *req;
 
-	spin_lock_irq(&c->lock);
-	req = list_first_entry_or_null(&c->requests, struct dmr_request, list);
+	bio_list_init(&round.bios);
+	collect_bios(c, &round);
+	collect_requests(c, &round);
+	req = list_first_entry_or_null(&round.requests, struct dmr_request, list);
+	if (!req && bio_list_empty(&round.bios))
+		return false;
+
+	/* Bios keep the device live, requests don't. */
 	if (req)
-		list_del_init(&req->list);
-	spin_unlock_irq(&c->lock);
-	return req;
+		mutex_lock(&c->live);
+	c->round = &round;
+	if (req && !dmr_moves_blocks(req))
+		dmr_run_request(c, req);
+	else
+		serve_all(c);
+	c->round = NULL;
+	answer_all(&round);
+	if (c->md)
+		dmr_txn_refill(c);
+	if (req)
+		mutex_unlock(&c->live);
+	return true;
 }
 
 void dmr_worker(struct work_struct *work)
 {
 	struct dmr_target *c = container_of(work, struct dmr_target, worker);
 	unsigned int noio = memalloc_noio_save();
-	struct dmr_request *req;
-	struct bio_list round;
 
-	for (;;) {
-		bio_list_init(&round);
-		collect(c, &round);
-		if (!bio_list_empty(&round))
-			run_round(c, &round);
-		req = next_request(c);
-		if (req) {
-			dmr_run_request(c, req);
-			complete(&req->done);
-		}
-		if (bio_list_empty(&round) && !req)
-			break;
+	while (run_round(c))
 		cond_resched();
-	}
 	memalloc_noio_restore(noio);
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What the worker does on request: move blocks to the spare and back, repair,
- * sync. The asker (a message) waits; requests take turns with failed bios.
+ * sync. The asker (a message) waits. Requests that move blocks share rounds, and
+ * commits, with each other and with failed bios.
  */
 #include <linux/blkdev.h>
 #include <linux/highmem.h>
@@ -16,8 +17,10 @@ int dmr_ask(struct dmr_target *c, struct dmr_request *req)
 
 	req->result = 0;
 	req->why = NULL;
+	req->before = 0;
 	req->moved = 0;
 	req->pending = 0;
+	req->in_txn = false;
 	init_completion(&req->done);
 	spin_lock_irqsave(&c->lock, flags);
 	list_add_tail(&req->list, &c->requests);
@@ -40,20 +43,16 @@ static bool writable(struct dmr_target *c, struct dmr_request *req)
 	else if (c->mode != DMR_RW)
 		refuse(req, -EROFS, "the metadata can't be written, send repair first");
 	else if (c->breaker)
-		refuse(req, -EIO, "the main device failed everywhere, mend it and send rearm first");
+		refuse(req, -EIO, "the main device failed everywhere, mend it and send rearm");
 	else
 		return true;
 	return false;
 }
 
-static int commit(struct dmr_target *c, struct dmr_request *req)
+void dmr_request_failed(struct dmr_request *req, int error)
 {
-	int r = dmr_txn_commit(c);
-
-	if (r)
-		refuse(req, r, r == -ENOSPC ? "no place is left on the spare" :
+	refuse(req, error, error == -ENOSPC ? "no place is left on the spare" :
 					      "the change could not be made durable");
-	return r;
 }
 
 /* Sectors that @sector.. have in state @kind, out of @len. */
@@ -120,27 +119,24 @@ static int move_piece(struct dmr_target *c, struct dmr_request *req,
 static void do_remap(struct dmr_target *c, struct dmr_request *req)
 {
 	sector_t sector = req->sector, len = req->len, n;
-	sector_t had = sectors_in(c, sector, len, DMR_REMAP);
 	struct dmr_extent ex;
 
+	/* Pieces that were moved before another fails are moved. */
 	for (; len && !req->result; sector += n, len -= n) {
 		dmr_lookup(c, sector, len, &ex);
 		n = min_t(sector_t, ex.len, DMR_BOUNCE_SECTORS);
 		if (ex.kind == DMR_LINEAR)
 			move_piece(c, req, sector, n);
 		if (dmr_txn_worth(c))
-			commit(c, req);
+			dmr_round_commit(c);
 	}
-	/* Pieces that were moved before another failed are moved. */
-	commit(c, req);
-	req->moved = sectors_in(c, req->sector, req->len, DMR_REMAP) - had;
-	req->pending = sectors_in(c, req->sector, req->len, DMR_PENDING);
 }
 
 /* One block to a place of the asker's choice. */
 static void do_test_remap(struct dmr_target *c, struct dmr_request *req)
 {
 	struct dmr_data data = dmr_bounce(c, 0);
+	unsigned int before = c->txn->nr;
 	struct dmr_extent ex;
 	blk_status_t status;
 
@@ -150,10 +146,8 @@ static void do_test_remap(struct dmr_target *c, struct dmr_request *req)
 			refuse(req, -EEXIST, "the block lives at another place of the spare");
 		return;
 	}
-	if (ex.kind == DMR_PENDING) {
-		req->pending = c->block;
+	if (ex.kind == DMR_PENDING)
 		return;
-	}
 	if (dmr_space_take(&c->space, req->spare, c->block)) {
 		refuse(req, -EBUSY, "that place on the spare is in use, bad, or not for data");
 		return;
@@ -161,12 +155,8 @@ static void do_test_remap(struct dmr_target *c, struct dmr_request *req)
 	status = dmr_read_run(c, &data, 0, req->sector, c->block);
 	if (status) {
 		dmr_space_free(&c->space, req->spare, c->block);
-		if (status != BLK_STS_MEDIUM || !c->txn->nr) {
+		if (status != BLK_STS_MEDIUM || c->txn->nr == before)
 			refuse(req, -EIO, "the main device can't be read just now");
-			return;
-		}
-		req->pending = c->block;
-		commit(c, req);
 		return;
 	}
 	status = dmr_data_io(c, &data, 0, c->block, REQ_OP_WRITE,
@@ -176,10 +166,12 @@ static void do_test_remap(struct dmr_target *c, struct dmr_request *req)
 		refuse(req, -EIO, "that place on the spare can't be written");
 		return;
 	}
+	if (dmr_txn_room(c)) {
+		dmr_space_free(&c->space, req->spare, c->block);
+		refuse(req, -ENOMEM, "out of memory");
+		return;
+	}
 	dmr_txn_add(c, DMR_REC_REMAP, req->sector, req->spare, c->block);
-	commit(c, req);
-	if (!req->result)
-		req->moved = c->block;
 }
 
 /* ---------------------------------------------------------- and back: unmap */
@@ -220,7 +212,6 @@ static bool copy_back(struct dmr_target *c, sector_t sector, sector_t spare,
 static void do_unmap(struct dmr_target *c, struct dmr_request *req)
 {
 	sector_t sector = req->sector, len = req->len, n;
-	sector_t had = sectors_in(c, sector, len, DMR_REMAP);
 	struct dmr_extent ex;
 
 	for (; len && !req->result; sector += n, len -= n) {
@@ -230,19 +221,21 @@ static void do_unmap(struct dmr_target *c, struct dmr_request *req)
 			continue;
 		if (ex.kind == DMR_PENDING) {
 			/* What main has there may be older than what was lost. */
-			refuse(req, -ENODATA, "a block there is pending, it is healed by writing it");
+			refuse(req, -ENODATA, "a block there is pending, writing it heals it");
 			break;
 		}
 		if (!copy_back(c, sector, ex.spare, n)) {
 			refuse(req, -EIO, "the main device still fails there");
 			break;
 		}
-		if (dmr_txn_room(c) && commit(c, req))
+		if (dmr_txn_room(c)) {
+			refuse(req, -ENOMEM, "out of memory");
 			break;
+		}
 		dmr_txn_add(c, DMR_REC_FREE, sector, 0, n);
+		if (dmr_txn_worth(c))
+			dmr_round_commit(c);
 	}
-	commit(c, req);
-	req->moved = had - sectors_in(c, req->sector, req->len, DMR_REMAP);
 }
 
 /* ------------------------------------------------------------------- others */
@@ -263,21 +256,16 @@ static void do_sync(struct dmr_target *c, struct dmr_request *req)
 
 static void do_restore(struct dmr_target *c, struct dmr_request *req)
 {
-	int r = dmr_metadata_check(c->md);
-
+	req->moved = dmr_metadata_check(c->md);
 	dmr_metadata_changed(c);
-	if (r < 0)
-		refuse(req, r, "out of memory");
-	req->moved = max(r, 0);
 }
 
 static void do_repair(struct dmr_target *c, struct dmr_request *req)
 {
-	int r = dmr_metadata_check(c->md);
+	int r;
 
-	if (r >= 0)
-		r = dmr_metadata_mend(c->md);
-
+	dmr_metadata_check(c->md);
+	r = dmr_metadata_mend(c->md);
 	dmr_metadata_changed(c);
 	if (r < 0) {
 		refuse(req, r, "a copy of the metadata can't be written");
@@ -301,34 +289,49 @@ static void clear_stats(struct dmr_target *c)
 	c->soft_dirty = true;
 }
 
-static void held_request(struct dmr_target *c, struct dmr_request *req)
+bool dmr_moves_blocks(const struct dmr_request *req)
 {
-	dmr_hold_add(&c->hold, req->sector, req->len);
-	dmr_hold_begin(c);
-	c->txn->merge_from = 0;
+	return req->op == DMR_REQ_REMAP || req->op == DMR_REQ_TEST_REMAP ||
+	       req->op == DMR_REQ_UNMAP;
+}
+
+static bool live(struct dmr_target *c, struct dmr_request *req)
+{
+	if (!c->md)
+		refuse(req, -EBUSY, "the device is suspended, resume it first");
+	return c->md;
+}
+
+void dmr_serve_request(struct dmr_target *c, struct dmr_request *req)
+{
+	req->before = sectors_in(c, req->sector, req->len, DMR_REMAP);
+	if (!live(c, req) || !writable(c, req))
+		return;
+	c->txn->merge_from = c->txn->nr;
+	/* If a commit comes on the way, it is this one's as well. */
+	req->in_txn = true;
 	if (req->op == DMR_REQ_REMAP)
 		do_remap(c, req);
 	else if (req->op == DMR_REQ_TEST_REMAP)
 		do_test_remap(c, req);
 	else
 		do_unmap(c, req);
-	dmr_hold_end(c);
+	req->in_txn = true;
+}
+
+void dmr_count_moved(struct dmr_target *c, struct dmr_request *req)
+{
+	sector_t now = sectors_in(c, req->sector, req->len, DMR_REMAP);
+
+	req->moved = now > req->before ? now - req->before : req->before - now;
+	req->pending = sectors_in(c, req->sector, req->len, DMR_PENDING);
 }
 
 void dmr_run_request(struct dmr_target *c, struct dmr_request *req)
 {
-	mutex_lock(&c->live);
-	if (!c->md) {
-		refuse(req, -EBUSY, "the device is suspended, resume it first");
-		goto out;
-	}
+	if (!live(c, req))
+		return;
 	switch (req->op) {
-	case DMR_REQ_REMAP:
-	case DMR_REQ_TEST_REMAP:
-	case DMR_REQ_UNMAP:
-		if (writable(c, req))
-			held_request(c, req);
-		break;
 	case DMR_REQ_SYNC:
 		do_sync(c, req);
 		break;
@@ -344,7 +347,7 @@ void dmr_run_request(struct dmr_target *c, struct dmr_request *req)
 	case DMR_REQ_CLEAR_STATS:
 		clear_stats(c);
 		break;
+	default:
+		refuse(req, -EINVAL, "it moves blocks");
 	}
-out:
-	mutex_unlock(&c->live);
 }

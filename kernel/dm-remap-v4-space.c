@@ -8,25 +8,25 @@
 
 #include "dm-remap-v4-space.h"
 
-struct free_extent {
+struct dmr_free_extent {
 	struct rb_node node;
 	sector_t start;
 	sector_t end;
 };
 
-static struct free_extent *to_extent(struct rb_node *node)
+static struct dmr_free_extent *to_extent(struct rb_node *node)
 {
-	return node ? rb_entry(node, struct free_extent, node) : NULL;
+	return node ? rb_entry(node, struct dmr_free_extent, node) : NULL;
 }
 
 /* The first free extent that ends behind @at. */
-static struct free_extent *find(struct dmr_space *sp, sector_t at)
+static struct dmr_free_extent *find(struct dmr_space *sp, sector_t at)
 {
 	struct rb_node *n = sp->free.rb_node;
-	struct free_extent *best = NULL;
+	struct dmr_free_extent *best = NULL;
 
 	while (n) {
-		struct free_extent *x = to_extent(n);
+		struct dmr_free_extent *x = to_extent(n);
 
 		if (x->end > at) {
 			best = x;
@@ -40,9 +40,11 @@ static struct free_extent *find(struct dmr_space *sp, sector_t at)
 
 static int insert(struct dmr_space *sp, sector_t start, sector_t end)
 {
-	struct free_extent *x = kmalloc(sizeof(*x), GFP_NOIO);
+	struct dmr_free_extent *x = kmalloc(sizeof(*x), GFP_NOWAIT | __GFP_NOWARN);
 	struct rb_node **link = &sp->free.rb_node, *parent = NULL;
 
+	if (!x && sp->nr_reserve)
+		x = sp->reserve[--sp->nr_reserve];
 	if (!x)
 		return -ENOMEM;
 	x->start = start;
@@ -57,10 +59,22 @@ static int insert(struct dmr_space *sp, sector_t start, sector_t end)
 	return 0;
 }
 
-static void drop(struct dmr_space *sp, struct free_extent *x)
+static void drop(struct dmr_space *sp, struct dmr_free_extent *x)
 {
 	rb_erase(&x->node, &sp->free);
 	kfree(x);
+}
+
+void dmr_space_refill(struct dmr_space *sp)
+{
+	struct dmr_free_extent *x;
+
+	while (sp->nr_reserve < DMR_SPACE_RESERVE) {
+		x = kmalloc(sizeof(*x), GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN);
+		if (!x)
+			break;
+		sp->reserve[sp->nr_reserve++] = x;
+	}
 }
 
 static void add_used(struct dmr_space *sp, s64 sectors)
@@ -69,7 +83,7 @@ static void add_used(struct dmr_space *sp, s64 sectors)
 }
 
 /* Take [@at, @at + @len) out of @x, which holds all of it. */
-static int carve(struct dmr_space *sp, struct free_extent *x, sector_t at,
+static int carve(struct dmr_space *sp, struct dmr_free_extent *x, sector_t at,
 		 sector_t len)
 {
 	sector_t end = x->end;
@@ -94,11 +108,12 @@ static int carve(struct dmr_space *sp, struct free_extent *x, sector_t at,
 sector_t dmr_space_alloc(struct dmr_space *sp, sector_t len, sector_t unit,
 			 sector_t *at)
 {
-	struct free_extent *x, *first;
+	struct dmr_free_extent *x, *first;
 	sector_t from = sp->cursor, n;
 	bool wrapped = false;
 
-	first = x = find(sp, from);
+	first = find(sp, from);
+	x = first;
 	for (;;) {
 		if (!x) {
 			if (wrapped)
@@ -126,7 +141,7 @@ sector_t dmr_space_alloc(struct dmr_space *sp, sector_t len, sector_t unit,
 
 int dmr_space_take(struct dmr_space *sp, sector_t at, sector_t len)
 {
-	struct free_extent *x = find(sp, at);
+	struct dmr_free_extent *x = find(sp, at);
 
 	if (!x || x->start > at || x->end - at < len)
 		return -EBUSY;
@@ -136,7 +151,7 @@ int dmr_space_take(struct dmr_space *sp, sector_t at, sector_t len)
 void dmr_space_free(struct dmr_space *sp, sector_t at, sector_t len)
 {
 	sector_t end = at + len;
-	struct free_extent *next = find(sp, at), *prev = NULL;
+	struct dmr_free_extent *next = find(sp, at), *prev = NULL;
 
 	add_used(sp, -(s64)len);
 
@@ -167,6 +182,8 @@ int dmr_space_init(struct dmr_space *sp, sector_t start, sector_t end)
 	sp->cursor = start;
 	sp->total = end - start;
 	sp->used = 0;
+	sp->nr_reserve = 0;
+	dmr_space_refill(sp);
 	return insert(sp, start, end);
 }
 
@@ -176,4 +193,6 @@ void dmr_space_exit(struct dmr_space *sp)
 
 	while ((n = rb_first(&sp->free)))
 		drop(sp, to_extent(n));
+	while (sp->nr_reserve)
+		kfree(sp->reserve[--sp->nr_reserve]);
 }

@@ -15,8 +15,15 @@
 #include <linux/rbtree.h>
 #include <linux/types.h>
 
+#define DMR_SPACE_RESERVE	32
+
+struct dmr_free_extent;
+
 struct dmr_space {
-	struct rb_root free;	/* of struct free_extent, by start, never adjacent */
+	struct rb_root free;	/* of dmr_free_extent, by start, never adjacent */
+	/* Memory for further extents, so that a failed write needn't wait for it. */
+	struct dmr_free_extent *reserve[DMR_SPACE_RESERVE];
+	unsigned int nr_reserve;
 	sector_t start, end;	/* the area that is given out; constant */
 	sector_t cursor;	/* allocation goes on here */
 	u64 total;		/* end - start */
@@ -26,6 +33,9 @@ struct dmr_space {
 /* All of [@start, @end) is free. */
 int dmr_space_init(struct dmr_space *sp, sector_t start, sector_t end);
 void dmr_space_exit(struct dmr_space *sp);
+
+/* Fill the reserve, as far as there is memory. May sleep. */
+void dmr_space_refill(struct dmr_space *sp);
 
 /*
  * Take up to @len sectors that follow each other, a multiple of @unit.

@@ -22,7 +22,7 @@
 #define STEP_RECORDS	4
 
 /* A bio that needs more than so many fails, as it would without us. */
-#define MAX_RECORDS	(1 << 17)
+#define MAX_RECORDS	131072
 
 struct dmr_txn *dmr_txn_create(void)
 {
@@ -183,13 +183,51 @@ void dmr_metadata_changed(struct dmr_target *c)
 
 /* ----------------------------------------------------------------- commit */
 
+static sector_t still_so(void *context, const struct dmr_record *rec,
+			 sector_t offset, bool *so)
+{
+	struct dmr_target *c = context;
+	struct dmr_extent ex;
+
+	dmr_lookup(c, rec->main + offset, rec->sectors - offset, &ex);
+	if (rec->kind == DMR_REC_REMAP)
+		*so = ex.kind == DMR_REMAP && ex.spare == rec->spare + offset;
+	else
+		*so = ex.kind == DMR_PENDING;
+	return ex.len;
+}
+
+/* Win room in the log, if there is any to be won. */
+static int compact(struct dmr_target *c, bool full)
+{
+	struct dmr_live live = {
+		.context = c,
+		.extents = c->map.nr_remap + c->map.nr_pending,
+		.still = still_so,
+	};
+
+	/* What is pending only because it is in doubt is on disk what it was. */
+	if (c->in_doubt ||
+	    !dmr_metadata_worth_compacting(c->md, &live, c->txn->nr, full))
+		return -ENOSPC;
+	return dmr_metadata_compact(c->md, &live);
+}
+
 /* A failed commit is undone on disk, and tried once more if that went well. */
 static int commit_or_mend(struct dmr_target *c, unsigned int *done)
 {
 	struct dmr_txn *txn = c->txn;
 	unsigned int again = 0;
-	int r = dmr_metadata_commit(c->md, txn->rec, txn->nr, done);
+	int r = compact(c, false);
 
+	/* If the log can't be compacted it may still grow. */
+	if (r != -EIO)
+		r = dmr_metadata_commit(c->md, txn->rec, txn->nr, done);
+	if (r == -ENOSPC) {
+		r = compact(c, true);
+		if (!r)
+			r = dmr_metadata_commit(c->md, txn->rec, txn->nr, done);
+	}
 	if (r == -EIO) {
 		dmr_metadata_mend(c->md);
 		r = dmr_metadata_commit(c->md, txn->rec + *done, txn->nr - *done,
@@ -210,10 +248,21 @@ static int commit_or_mend(struct dmr_target *c, unsigned int *done)
 static void block_in_doubt(struct dmr_target *c, const struct dmr_record *rec,
 			   unsigned int nr)
 {
+	c->in_doubt = true;
 	for (; nr--; rec++)
 		if (rec->kind != DMR_REC_BAD_SPARE)
 			dmr_map_set(&c->map, rec->main, rec->sectors,
 				    DMR_PENDING, 0);
+}
+
+/* A change can split a leaf at each end, a long one at each cut. */
+#define SPLITS	4
+
+void dmr_txn_refill(struct dmr_target *c)
+{
+	/* In vain if there is no memory: then the commit will ask for it. */
+	dmr_map_reserve(&c->map, SPLITS * DMR_TXN_RECORDS);
+	dmr_space_refill(&c->space);
 }
 
 int dmr_txn_commit(struct dmr_target *c)
@@ -224,8 +273,7 @@ int dmr_txn_commit(struct dmr_target *c)
 
 	if (!txn->nr)
 		return 0;
-	/* A change can split a leaf at each end, a long one at each cut. */
-	r = dmr_map_reserve(&c->map, 4 * txn->nr);
+	r = dmr_map_reserve(&c->map, SPLITS * txn->nr);
 	if (!r)
 		r = commit_or_mend(c, &done);
 	for (i = 0; i < done; i++)

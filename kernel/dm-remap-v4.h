@@ -83,6 +83,12 @@ struct dmr_txn {
 	struct dmr_record first[DMR_TXN_RECORDS];
 };
 
+/* What is served together, and shares commits. Worker. */
+struct dmr_round {
+	struct bio_list bios;
+	struct list_head requests;
+};
+
 struct dmr_target {
 	/* Constant after the constructor. */
 	struct dm_target *ti;
@@ -98,8 +104,10 @@ struct dmr_target {
 	char name[DM_NAME_LEN];		/* set in preresume, under no I/O */
 	char uuid[DM_UUID_LEN];
 
-	/* Read by every bio: is there anything to look up? False only if the
-	 * map is empty and nothing is held. WRITE_ONCE by the worker. */
+	/*
+	 * Read by every bio: is there anything to look up? False only if the
+	 * map is empty and nothing is held. WRITE_ONCE by the worker.
+	 */
 	bool divert;
 	struct dmr_map map;		/* RCU, see there */
 	struct dmr_hold hold;		/* RCU, see there */
@@ -110,8 +118,10 @@ struct dmr_target {
 	struct dmr_metadata *md;	/* NULL while not live */
 	struct dmr_space space;
 	struct dmr_txn *txn;
+	struct dmr_round *round;	/* that is being served */
 	struct bio *bounce[2];		/* pages of their own, never submitted */
 	bool soft_dirty;
+	bool in_doubt;			/* the map has what the log has not */
 	bool nearly_full_told;
 	u64 full_told;			/* space.used when SPARE_FULL was told */
 	unsigned int read_run;		/* bad blocks in a row on main ... */
@@ -134,8 +144,8 @@ struct dmr_target {
 	struct delayed_work autosave;	/* on wq too */
 	struct delayed_work event_work;	/* on the system's queue: not I/O */
 	unsigned int uevent_seq;	/* event_work; core's is not exported */
-	struct dm_bufio_client *bufio;	/* constant; used through md only. Not made
-					 * in preresume: its shrinker may wait */
+	/* Constant; used through md only. Making one in preresume may wait for I/O. */
+	struct dm_bufio_client *bufio;
 	struct bio_set bs;		/* clones; the worker's progress needs it */
 
 	struct kobject kobj;		/* in sysfs from resume to suspend */
@@ -198,8 +208,9 @@ blk_status_t dmr_read_run(struct dmr_target *c, const struct dmr_data *data,
 			  sector_t offset, sector_t sector, sector_t len);
 blk_status_t dmr_write_to_spare(struct dmr_target *c, const struct dmr_data *data,
 				sector_t offset, sector_t sector, sector_t len);
-void dmr_hold_begin(struct dmr_target *c);
-void dmr_hold_end(struct dmr_target *c);
+
+/* Commit what was noted. Bios and requests that count on it fail if it does. */
+int dmr_round_commit(struct dmr_target *c);
 void dmr_lookup(struct dmr_target *c, sector_t sector, sector_t max,
 		struct dmr_extent *ex);
 int dmr_save_soft(struct dmr_target *c);
@@ -233,6 +244,12 @@ static inline bool dmr_txn_worth(const struct dmr_target *c)
  * nothing of it is durable.
  */
 int dmr_txn_commit(struct dmr_target *c);
+
+/*
+ * Have memory at hand for the next transaction. Done while nothing waits for it:
+ * the pages that reclaim could write out may be waiting for us.
+ */
+void dmr_txn_refill(struct dmr_target *c);
 
 /* Take note of what a commit or a repair did to the copies. */
 void dmr_metadata_changed(struct dmr_target *c);
@@ -271,6 +288,8 @@ struct dmr_request {
 	sector_t sector;
 	sector_t len;
 	sector_t spare;
+	sector_t before;	/* worker: sectors that were on the spare */
+	bool in_txn;		/* worker: it may succeed only if the commit does */
 	sector_t moved;		/* answer: sectors that changed place */
 	sector_t pending;	/* answer: sectors that could not be read */
 	int result;
@@ -280,6 +299,16 @@ struct dmr_request {
 
 bool dmr_same_data(struct dmr_target *c, sector_t len);
 int dmr_ask(struct dmr_target *c, struct dmr_request *req);
+bool dmr_moves_blocks(const struct dmr_request *req);
+
+/* In a round, with its sectors held: note the records, ... */
+void dmr_serve_request(struct dmr_target *c, struct dmr_request *req);
+/* ... in case the commit fails, ... */
+void dmr_request_failed(struct dmr_request *req, int error);
+/* ... and behind it. */
+void dmr_count_moved(struct dmr_target *c, struct dmr_request *req);
+
+/* Any other request, by itself. */
 void dmr_run_request(struct dmr_target *c, struct dmr_request *req);
 
 /* dm-remap-v4-message.c */

@@ -349,10 +349,24 @@ def test_a_block_that_a_probe_spoils_is_kept_on_the_spare(guest: Guest) -> None:
         assert guest.read(device, sector) == pattern(i, 1)
 
 
+def test_more_writes_may_fail_at_once_than_a_round_holds(guest: Guest) -> None:
+    """The worker takes 128 of them at a time; nothing else comes to wake it for the rest."""
+    box = guest.machine
+    device = create(guest)
+    blocks = range(8192, 8192 + 512 * 8, 8)
+    box.main.fail([block + 3 for block in blocks], on="write")
+    guest.run(
+        *("fio", "--name=x", f"--filename={device}", "--ioengine=libaio", "--direct=1", "--iodepth=512"),
+        *("--rw=write", "--bs=4k", "--offset=4m", "--size=2m", "--verify=crc32c", "--do_verify=1"),
+        timeout=100,
+    )
+    assert remapped(extents(guest)) == [block + 3 for block in blocks]
+
+
 def test_a_long_bad_run_does_not_trip_the_breaker(guest: Guest) -> None:
     box = guest.machine
     device = create(guest)
-    box.main.fail(range(0, 4096), on="write")
+    box.main.fail(range(4096), on="write")
     write_pattern(guest, device, 0, 1, 2048)
     write_pattern(guest, device, 2048, 2, 2048)
     assert guest.read(device, 0, 4096) == pattern(1, 2048) + pattern(2, 2048)

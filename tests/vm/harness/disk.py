@@ -75,9 +75,9 @@ class Disk:
         """Let a write that fails on one of these sectors make it unreadable, till all are healed."""
         self._control("spoil", sectors=sorted(sectors))
 
-    def die(self, on: Kind = "both", flush: bool = True) -> None:
-        """Fail every request, as a disk does whose controller is gone."""
-        self._control("dead", flush=flush, **dict.fromkeys(_KINDS[on], True))
+    def die(self, on: Kind | None = "both", flush: bool = True) -> None:
+        """Fail every request, as a disk does whose controller is gone; on=None: flushes only."""
+        self._control("dead", flush=flush, **dict.fromkeys(_KINDS[on] if on else (), True))
 
     def revive(self) -> None:
         self._control("dead", read=False, write=False, flush=False)

@@ -1,0 +1,267 @@
+"""The kernel's metadata code, in this process: what it writes, finds, mends and refuses."""
+
+import os
+import random
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from pycontrol.metadata import BLOCK, Kind, MetadataError, Record, fresh
+from tests.user_build import SANITIZERS, built
+from tests.user_metadata import Disk, Metadata, Refused
+
+SLOT = 32  # blocks between copies, by default
+SELF = "DM_REMAP_USER_LIBRARY" in os.environ
+
+
+def remaps(count: int, first: int = 0) -> list[Record]:
+    return [Record(16 * at, 2048 + 8 * at, 8, Kind.REMAP, 1, 5) for at in range(first, first + count)]
+
+
+def records_of(disk: Disk) -> list[Record]:
+    with Metadata(disk, read_only=True) as metadata:
+        return metadata.records
+
+
+@pytest.mark.parametrize(("copies", "spacing"), [(1, 64), (2, 256), (3, 128), (5, 256), (8, 512)])
+def test_both_codecs_format_alike(copies: int, spacing: int) -> None:
+    disk, uuid = Disk(), UUID(int=0x1234)
+    with Metadata(disk, copies=copies, spacing=spacing, uuid=uuid) as metadata:
+        assert metadata.status.formatted and metadata.status.valid == copies
+    loaded = disk.load()
+    assert (loaded.copies, loaded.spacing, loaded.uuid, loaded.intact) == (copies, spacing, uuid, True)
+    image = bytearray(disk.sectors * 512)
+    for offset, block in fresh(
+        uuid=uuid, main_sectors=65536, spare_sectors=disk.sectors, block_size=4096,
+        copies=copies, spacing=spacing, time=loaded.time,
+    ):  # fmt: skip
+        image[offset : offset + BLOCK] = block
+    assert disk.image() == image
+
+
+@pytest.mark.parametrize("count", [1, 117, 118, 119, 1000])
+def test_both_codecs_read_what_was_committed(count: int) -> None:
+    disk, table = Disk(), remaps(count)
+    with Metadata(disk, early=3, buffers=8) as metadata:
+        metadata.commit(table)
+        metadata.save_soft(1, 2, 3, 4, 5)
+    assert records_of(disk) == table
+    loaded = disk.load()
+    assert list(loaded.records) == table and loaded.intact
+    assert (loaded.info.read_errors, loaded.info.scrub) == (1, 5)
+    with Metadata(disk) as metadata:
+        assert metadata.soft == (1, 2, 3, 4, 5)
+        assert metadata.mend() == 0, "nothing is to be mended"
+
+
+def test_a_commit_costs_the_same_whatever_the_table_holds() -> None:
+    disk, costs = Disk(), set()
+    with Metadata(disk) as metadata:
+        for size in (10, 300, 1500):
+            metadata.commit(remaps(size))
+            # Not the one that fills a header, which also writes the log block.
+            metadata.commit(remaps(3))
+            before = disk.counts()
+            metadata.commit(remaps(1))
+            after = disk.counts()
+            costs.add((after.writes - before.writes, after.flushes - before.flushes))
+    assert costs == {(5, 3)}
+
+
+@pytest.mark.parametrize("copy", range(5))
+@pytest.mark.parametrize("damage", ["zero", "flip", "random", "stale", "foreign", "swapped"])
+def test_one_copy_is_enough(copy: int, damage: str) -> None:
+    disk, rng, table = Disk(), random.Random(copy), remaps(150)
+    foreign = Disk()
+    with Metadata(foreign, uuid=UUID(int=99)) as other:
+        other.commit(remaps(130))
+    with Metadata(disk) as metadata:
+        metadata.commit(table[:130])
+        old = disk.clone()
+        metadata.commit(table[130:])
+    good = disk.image()
+    for place in (other * SLOT + block for other in range(5) if other != copy for block in (0, 1, 3)):
+        data = bytearray(disk.block(place))
+        data[rng.randrange(BLOCK)] ^= 1 << rng.randrange(8)
+        replacement = {
+            "zero": bytes(BLOCK),
+            "flip": bytes(data),
+            "random": rng.randbytes(BLOCK),
+            "stale": old.block(place),
+            "foreign": foreign.block(place),
+            "swapped": disk.block((place + SLOT) % (5 * SLOT)),
+        }[damage]
+        disk.poke(place, replacement)
+    before, mine = disk.image(), UUID(bytes=good[0x28:0x38])
+    with Metadata(disk, read_only=True, uuid=mine) as metadata:
+        assert metadata.records == table
+        assert metadata.status.good & 1 << copy and metadata.status.valid < 5 + (damage == "stale")
+        with pytest.raises(OSError, match="EROFS"):
+            metadata.mend()
+    assert disk.image() == before
+    with Metadata(disk, uuid=mine) as metadata:
+        assert metadata.mend() > 0 and metadata.status.valid == 5
+    assert records_of(disk) == table and disk.load().intact
+
+
+def test_different_blocks_of_different_copies() -> None:
+    disk, table = Disk(), remaps(150)
+    with Metadata(disk) as metadata:
+        metadata.commit(table)
+    for copy in range(5):
+        for block in {0, 1, 3} - {(0, 1, 3)[copy % 3]}:
+            disk.poke(copy * SLOT + block, bytes(BLOCK))
+    with Metadata(disk) as metadata:
+        assert metadata.records == table and metadata.status.valid == 0
+        assert metadata.mend() == 5
+    assert disk.load().intact
+
+
+@pytest.mark.parametrize("failing", [[0], [1, 3], [0, 2]])
+def test_a_majority_is_enough(failing: list[int]) -> None:
+    disk, table = Disk(), remaps(200)
+    with Metadata(disk) as metadata:
+        metadata.commit(table[:50])
+        for copy in failing:
+            disk.fail("write", copy * SLOT, copy * SLOT + SLOT - 1)
+        metadata.commit(table[50:])
+        assert metadata.status.good == 0x1F & ~sum(1 << copy for copy in failing)
+        assert records_of(disk) == table
+        disk.heal()
+        assert metadata.mend() == len(failing)
+    assert disk.load().intact
+
+
+@pytest.mark.parametrize("failing", [[0, 1, 2], [1, 3, 4], [0, 1, 2, 3, 4]])
+def test_without_a_majority_nothing_is_lost(failing: list[int]) -> None:
+    disk, table = Disk(), remaps(60)
+    with Metadata(disk) as metadata:
+        metadata.commit(table[:50])
+        for copy in failing:
+            disk.fail("write", copy * SLOT, copy * SLOT + SLOT - 1)
+        with pytest.raises(OSError, match="EIO"):
+            metadata.commit(table[50:])
+        assert metadata.done == 0
+        # In doubt: the failed commit may be found, but as a whole.
+        assert records_of(disk) in (table[:50], table)
+        disk.heal()
+        metadata.mend()
+        assert not metadata.in_doubt and metadata.status.valid == 5
+        assert records_of(disk) == table[:50]
+        metadata.commit(table[50:])
+    assert records_of(disk) == table and disk.load().intact
+
+
+def test_the_last_whole_header_is_not_tried() -> None:
+    """Four copies fail; a cut while the fifth is rewritten in place would leave none."""
+    disk, table, rng = Disk(), remaps(100), random.Random(1)
+    with Metadata(disk) as metadata:
+        metadata.commit(table[:50])
+        disk.fail("write", SLOT, 5 * SLOT)
+        with pytest.raises(OSError, match="EIO"):
+            metadata.commit(table[50:])
+        disk.lie()
+        with pytest.raises(OSError, match="EIO"):
+            metadata.mend()
+        for _ in range(100):
+            assert records_of(disk.cut(rng.getrandbits(32))) in (table[:50], table)
+
+
+@pytest.mark.parametrize("copy", range(5))
+def test_the_only_good_copy_outlives_a_failed_mend(copy: int) -> None:
+    disk, table = Disk(), remaps(150)
+    with Metadata(disk) as metadata:
+        metadata.commit(table)
+    for other in {0, 1, 2, 3, 4} - {copy}:
+        disk.poke(other * SLOT, bytes(BLOCK))
+    with Metadata(disk) as metadata:
+        disk.fail("write")
+        with pytest.raises(OSError, match="EIO"):
+            metadata.mend()
+    assert records_of(disk) == table
+
+
+def test_what_could_not_be_written_is_not_copied() -> None:
+    """dm-bufio still has the whole of a block of which the disk has only a part."""
+    disk, table, log = Disk(), remaps(120), 3
+    with Metadata(disk) as metadata:
+        disk.fail("write", log, log)
+        metadata.commit(table)
+        disk.poke(SLOT + log, bytes(BLOCK))
+        metadata.check()
+        with pytest.raises(OSError, match="EIO"):
+            metadata.mend()
+    assert disk.block(SLOT + log)[0x130:] == disk.block(2 * SLOT + log)[0x130:]
+
+
+def test_refused_is_left_alone() -> None:
+    disk = Disk()
+    with Metadata(disk) as metadata:
+        metadata.commit(remaps(3))
+    rubbish = Disk()
+    rubbish.poke(0, b"\x55" * BLOCK)
+    attempts: list[tuple[Disk, dict[str, Any]]] = [
+        (disk, {"main_sectors": 4096}),
+        (disk, {"uuid": UUID(int=7)}),
+        (disk, {"block_size": 512}),
+        (disk, {"copies": 3}),
+        (rubbish, {}),
+    ]
+    for refused, options in attempts:
+        before = refused.image()
+        with pytest.raises(Refused, match=r"^[A-Z].*[^.]$"):
+            Metadata(refused, **options)
+        assert refused.image() == before and refused.counts().pending == 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_both_codecs_agree_on_whatever_is_left(seed: int) -> None:
+    """Commits to a disk that lies about flushes: also states that are beyond help."""
+    disk, rng, table = Disk(seed=seed), random.Random(seed), remaps(240)
+    loaded = 0
+    with Metadata(disk, copies=3 if seed % 2 else 5, early=4, buffers=8, seed=seed) as metadata:
+        metadata.commit(table[:100])
+        disk.lie()
+        for start, end in pairwise((100, 101, 118, 119, 240)):
+            metadata.commit(table[start:end])
+            for _ in range(30):
+                after = disk.cut(rng.getrandbits(32))
+                try:
+                    theirs = records_of(after)
+                except Refused:
+                    with pytest.raises(MetadataError):
+                        after.load()
+                else:
+                    loaded += 1
+                    assert list(after.load().records) == theirs == table[: len(theirs)]
+    assert loaded > 60
+
+
+@pytest.mark.skipif(SELF, reason="this is the run under AddressSanitizer")
+def test_all_of_this_under_address_sanitizer() -> None:
+    """In a process of its own: the sanitizer must be loaded before Python."""
+    asan = subprocess.run(
+        ["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x", __file__]
+    done = subprocess.run(
+        [*command, "-k", "not one_copy_is_enough"],  # those take long, for no code of their own
+        cwd=Path(__file__).resolve().parents[1],
+        env=os.environ
+        | SANITIZERS
+        | {
+            "LD_PRELOAD": asan,
+            "ASAN_OPTIONS": "detect_leaks=0",  # Python's own
+            "DM_REMAP_USER_LIBRARY": "libdmr-metadata-asan",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert built()

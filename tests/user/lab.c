@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The metadata, used as the target uses it. */
+#include <stdlib.h>
+
+#include "lab_judge.h"
+
+static void allow_only_acked(struct lab *lab)
+{
+	lab->allowed = (struct lab_allowed){ .state = { lab->acked.hash } };
+}
+
+static void now_good(struct lab *lab)
+{
+	struct dmr_meta_status st;
+
+	dmr_metadata_status(lab->md, &st);
+	lab->good = st.good;
+	lab->failed_writes = lab->disk->nr_failed_writes;
+}
+
+/* Places of the spare that the state names are not free. */
+static void take_places(struct lab *lab)
+{
+	u32 i;
+
+	for (i = 0; i < REPLAY_BLOCKS; i++) {
+		if (lab->acked.kind[i] == DMR_REC_REMAP)
+			check(!dmr_space_take(&lab->space, (u64)lab->acked.spare[i] * REPLAY_BLOCK,
+					      REPLAY_BLOCK), "block %u is in two places", i);
+		if (lab->acked.bad[i])
+			check(!dmr_space_take(&lab->space, (u64)i * REPLAY_BLOCK, REPLAY_BLOCK),
+			      "bad spare block %u is in use", i);
+	}
+}
+
+bool lab_open(struct lab *lab)
+{
+	const char *error;
+
+	lab->client = lab_client(lab->disk);
+	bufio_set(lab->client, &lab->setup.kind, rng_next(&lab->rng));
+	lab->md = lab_open_metadata(lab->client, &lab->setup, false, &lab->space, &lab->acked, &error);
+	check(lab->md, "boot: refused: %s", error);
+	check(!lab->formatted || lab_is_allowed(&lab->allowed, lab->acked.hash) >= 0,
+	      "boot: not what was acknowledged");
+	lab->formatted = true;
+	allow_only_acked(lab);
+	dmr_metadata_get_soft(lab->md, &lab->soft[0]);
+	lab->soft[1] = lab->soft[0];
+	lab_check_data(lab->disk, &lab->acked);
+	take_places(lab);
+	now_good(lab);
+	return lab_mend(lab);
+}
+
+static void shut(struct lab *lab)
+{
+	dmr_metadata_close(lab->md);
+	dmr_space_exit(&lab->space);
+	dm_bufio_client_destroy(lab->client);
+	lab->client = NULL;
+	disk_free(lab->disk);
+}
+
+void lab_reboot(struct lab *lab)
+{
+	struct disk *disk = lab->cut;
+
+	lab->want_cut = false;
+	if (!disk)
+		return;
+	lab->cut = NULL;
+	shut(lab);
+	lab->disk = disk;
+	disk->before_flush = lab_before_flush;
+	disk->context = lab;
+	lab->allowed = lab->cut_allowed;
+	lab->reboots++;
+	check(lab_open(lab), "no majority after a power cut");
+}
+
+bool lab_mend(struct lab *lab)
+{
+	if (dmr_metadata_mend(lab->md) < 0 || dmr_metadata_in_doubt(lab->md))
+		return false;
+	allow_only_acked(lab);
+	now_good(lab);
+	return true;
+}
+
+static void acknowledge(struct lab *lab, const struct dmr_record *rec, unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		check(!replay_record(&lab->acked, &rec[i]), "an impossible record");
+}
+
+static void plant_bug(struct lab *lab, bool compacts)
+{
+	bool here = lab->setup.bug_compacts == compacts;
+
+	bufio_begin(lab->client, here ? lab->setup.bug : BUFIO_RIGHT, lab->setup.bug_at);
+}
+
+unsigned int lab_commit(struct lab *lab, const struct dmr_record *rec, unsigned int nr)
+{
+	static struct replay after;
+	unsigned int done, i;
+	int r;
+
+	check(nr <= LAB_MAX_RECORDS, "%u records", nr);
+	allow_only_acked(lab);
+	after = lab->acked;
+	for (i = 0; i < nr; i++) {
+		check(!replay_record(&after, &rec[i]), "an impossible record");
+		lab->allowed.state[++lab->allowed.nr] = after.hash;
+	}
+	lab->commits++;
+	plant_bug(lab, false);
+	r = dmr_metadata_commit(lab->md, rec, nr, &done);
+	bufio_begin(lab->client, BUFIO_RIGHT, 0);
+	check(r ? done < nr : done == nr, "commit: %d, %u of %u", r, done, nr);
+	acknowledge(lab, rec, done);
+	if (!r) {
+		allow_only_acked(lab);
+		now_good(lab);
+		return nr;
+	}
+	lab->failed_commits++;
+	lab->allowed.first = done;
+	if (!dmr_metadata_in_doubt(lab->md))
+		allow_only_acked(lab);
+	return done;
+}
+
+static bool is_so(const struct replay *r, const struct dmr_record *rec, u32 i)
+{
+	u32 main = rec->main / REPLAY_BLOCK + i, spare = rec->spare / REPLAY_BLOCK + i;
+
+	switch (rec->kind) {
+	case DMR_REC_REMAP:
+		return r->kind[main] == DMR_REC_REMAP && r->spare[main] == spare;
+	case DMR_REC_BAD_SPARE:
+		return r->bad[spare];
+	default:
+		return r->kind[main] == rec->kind;
+	}
+}
+
+static sector_t still_so(void *context, const struct dmr_record *rec, sector_t offset, bool *so)
+{
+	const struct replay *r = context;
+	u32 first = offset / REPLAY_BLOCK, i;
+
+	*so = is_so(r, rec, first);
+	for (i = first; i < rec->sectors / REPLAY_BLOCK && is_so(r, rec, i) == *so; i++)
+		;
+	return (sector_t)(i - first) * REPLAY_BLOCK;
+}
+
+void lab_compact(struct lab *lab, unsigned int nr, bool full)
+{
+	struct dmr_live live = { .context = &lab->acked, .still = still_so };
+	u32 i;
+	int r;
+
+	for (i = 0; i < REPLAY_BLOCKS; i++)
+		live.extents += lab->acked.kind[i] && (!i || lab->acked.kind[i - 1] != lab->acked.kind[i] ||
+						       lab->acked.spare[i - 1] + 1 != lab->acked.spare[i]);
+	if (dmr_metadata_in_doubt(lab->md) ||
+	    !dmr_metadata_worth_compacting(lab->md, &live, nr, full))
+		return;
+	plant_bug(lab, true);
+	r = dmr_metadata_compact(lab->md, &live);
+	bufio_begin(lab->client, BUFIO_RIGHT, 0);
+	if (r)
+		return;
+	now_good(lab);
+	lab->compactions++;
+}
+
+void lab_save_soft(struct lab *lab)
+{
+	struct dmr_soft_state *next = &lab->soft[1];
+
+	next->read_errors++;
+	if (!dmr_metadata_save_soft(lab->md, next)) {
+		lab->soft[0] = *next;
+		now_good(lab);
+	}
+}
+
+void lab_init(struct lab *lab, const struct lab_setup *setup)
+{
+	memset(lab, 0, sizeof(*lab));
+	lab->setup = *setup;
+	lab->rng.state = setup->seed;
+	lab->disk = disk_new(LAB_SECTORS, setup->seed);
+	lab->disk->before_flush = lab_before_flush;
+	lab->disk->context = lab;
+	check(lab_open(lab), "a fresh spare has no majority");
+}
+
+void lab_exit(struct lab *lab)
+{
+	if (lab->cut)
+		disk_free(lab->cut);
+	shut(lab);
+	free(lab->seen);
+}

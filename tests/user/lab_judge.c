@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* What the laboratory thinks of a state. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lab_judge.h"
+
+static u64 soft_number(const struct dmr_soft_state *soft)
+{
+	return soft->read_errors;	/* each save has its own there */
+}
+
+struct dmr_metadata *lab_open_metadata(struct dm_bufio_client *client, const struct lab_setup *setup,
+				       bool read_only, struct dmr_space *space,
+				       struct replay *r, const char **error)
+{
+	struct dmr_meta_params params = {
+		.bufio = client,
+		.main_sectors = LAB_SECTORS,
+		.spare_sectors = LAB_SECTORS,
+		.block_size = REPLAY_BLOCK * SECTOR_SIZE,
+		.copies = read_only ? 0 : setup->copies,
+		.spacing = read_only ? 0 : setup->spacing,
+		.read_only = read_only,
+	};
+
+	memset(space, 0, sizeof(*space));
+	replay_init(r);
+	return dmr_metadata_open(&params, space, replay_record, r, error);
+}
+
+struct dm_bufio_client *lab_client(struct disk *disk)
+{
+	return dm_bufio_client_create(disk_bdev(disk), DMR_META_BLOCK, DMR_META_BUFFERS,
+				      0, NULL, NULL, 0);
+}
+
+/* What is in the metadata of @disk, without writing to it. False: refused. */
+static bool look_at(struct disk *disk, struct replay *r, struct dmr_soft_state *soft,
+		    const char **error)
+{
+	static const struct lab_setup as_found;
+	struct dm_bufio_client *client = lab_client(disk);
+	struct dmr_space space;
+	struct dmr_metadata *md = lab_open_metadata(client, &as_found, true, &space, r, error);
+
+	if (md) {
+		dmr_metadata_get_soft(md, soft);
+		dmr_metadata_close(md);
+	}
+	dmr_space_exit(&space);
+	dm_bufio_client_destroy(client);
+	check(!disk->nr_log, "a read-only open wrote");
+	return md;
+}
+
+/* Index of @state among those allowed, or -1. */
+int lab_is_allowed(const struct lab_allowed *a, u64 state)
+{
+	unsigned int i;
+
+	for (i = a->first; i <= a->nr; i++)
+		if (a->state[i] == state)
+			return i;
+	return -1;
+}
+
+/* Each sector of data begins with the block of main that it is of. */
+void lab_check_data(const struct disk *disk, const struct replay *r)
+{
+	u32 block, i;
+
+	for (block = 0; block < REPLAY_BLOCKS; block++) {
+		const struct page *p = disk->now[r->spare[block]];
+
+		if (r->kind[block] != DMR_REC_REMAP)
+			continue;
+		for (i = 0; i < BLOCK_PIECES; i++)
+			check(p && *(u64 *)(p->data + i * SECTOR_SIZE) == block + 1,
+			      "block %u is mapped to %u, and its data is not there",
+			      block, r->spare[block]);
+	}
+}
+
+static struct lab_seen *find_seen(struct lab *lab, u64 key)
+{
+	u64 at;
+
+	if (2 * lab->distinct >= lab->room) {
+		struct lab_seen *old = lab->seen;
+		u64 nr = lab->room, i;
+
+		lab->room = lab->room ? 2 * lab->room : 1 << 16;
+		lab->seen = calloc(lab->room, sizeof(*lab->seen));
+		check(lab->seen, "no memory");
+		for (i = 0; i < nr; i++)
+			if (old[i].key)
+				*find_seen(lab, old[i].key) = old[i];
+		free(old);
+	}
+	for (at = key % lab->room; lab->seen[at].key && lab->seen[at].key != key; )
+		at = (at + 1) % lab->room;
+	return &lab->seen[at];
+}
+
+static void tell_fate(const struct crash_state *s)
+{
+	u32 i;
+
+	for (i = 0; i < s->origin->nr_pending; i++)
+		fprintf(stderr, "  write to block %llu: sectors 0x%02x kept\n",
+			s->origin->pending[i].block, s->fate[i] & s->origin->pending[i].stored);
+}
+
+static void judge(struct lab *lab, const struct crash_state *s, const struct lab_seen *found,
+		  const char *error, const char *circumstance)
+{
+	/* Soft state that could not be saved may be there all the same. */
+	bool soft = found->soft >= soft_number(&lab->soft[0]) && found->soft <= soft_number(&lab->soft[1]);
+
+	if (found->refused && !lab->formatted)
+		return;		/* nothing was promised yet */
+	if (!found->refused && lab_is_allowed(&lab->allowed, found->state) >= 0 && soft)
+		return;
+	tell_fate(s);
+	check(!found->refused, "commit %llu%s: refused: %s", lab->commits, circumstance,
+	      error ? error : "again");
+	check(!soft, "commit %llu%s: not what was acknowledged", lab->commits, circumstance);
+	die("commit %llu%s: soft state %llu, not %llu to %llu", lab->commits, circumstance,
+	    found->soft, soft_number(&lab->soft[0]), soft_number(&lab->soft[1]));
+}
+
+/* ------------------------------------------------------- one copy that survives */
+
+static bool is_metadata(const struct page *p)
+{
+	static const u8 magic[] = { 0x34, 0x52, 0x4d };
+
+	return p && !memcmp(p->data, magic, sizeof(magic));
+}
+
+static u8 copy_of(const struct page *p)
+{
+	return p->data[0x1c];
+}
+
+static bool torn(const struct crash_state *s, u8 copy)
+{
+	u32 i;
+
+	for (i = 0; i < s->origin->nr_pending; i++) {
+		const struct pending_write *w = &s->origin->pending[i];
+		u8 kept = s->fate[i] & w->stored;
+
+		if (is_metadata(w->page) && copy_of(w->page) == copy && kept && kept != WHOLE_BLOCK)
+			return true;
+	}
+	return false;
+}
+
+/* To boot from it later. */
+static void keep_cut(struct lab *lab, struct disk *cut)
+{
+	if (lab->cut)
+		disk_free(lab->cut);
+	lab->cut = cut;
+	lab->cut_allowed = lab->allowed;
+}
+
+/*
+ * Of a good copy that is whole, every other copy may be destroyed. Not while a
+ * copy is dropping out: which ones are good is then known only when the commit
+ * returns.
+ */
+static void look_at_one_copy(struct lab *lab, const struct crash_state *s, struct replay *r)
+{
+	struct disk *d = disk_clone(s->disk);
+	u8 copy = rng_below(&lab->rng, lab->setup.copies), rubbish[DISK_BLOCK];
+	struct lab_seen found = {};
+	struct dmr_soft_state soft;
+	const char *error = NULL;
+	u64 block;
+
+	memset(rubbish, rng_next(&lab->rng), sizeof(rubbish));
+	if (lab->good & 1u << copy && !torn(s, copy) &&
+	    lab->disk->nr_failed_writes == lab->failed_writes) {
+		for (block = 0; block < d->blocks; block++)
+			if (is_metadata(d->now[block]) && copy_of(d->now[block]) != copy)
+				disk_put(d, block, rng_one_in(&lab->rng, 2) ? NULL : page_new(rubbish));
+		found.refused = !look_at(d, r, &soft, &error);
+		found.state = r->hash;
+		found.soft = soft_number(&soft);
+		judge(lab, s, &found, error, ", with one good copy left");
+		lab->damaged++;
+		if (lab->want_cut && rng_one_in(&lab->rng, 10)) {
+			keep_cut(lab, d);
+			return;
+		}
+	}
+	disk_free(d);
+}
+
+/* ------------------------------------------------------------- every flush */
+
+static void look(const struct crash_state *s, void *context)
+{
+	struct lab *lab = context;
+	struct lab_seen *found = find_seen(lab, s->hash | 1);
+	struct dmr_soft_state soft = {};
+	static struct replay r;
+	const char *error = NULL;
+
+	lab->looks++;
+	if (!found->key) {
+		found->refused = !look_at(s->disk, &r, &soft, &error);
+		found->key = s->hash | 1;
+		found->state = r.hash;
+		found->soft = soft_number(&soft);
+		lab->distinct++;
+		if (!found->refused)
+			lab_check_data(s->disk, &r);
+	}
+	judge(lab, s, found, error, "");
+	if (lab->formatted && lab->setup.copies > 1 && rng_one_in(&lab->rng, 8))
+		look_at_one_copy(lab, s, &r);
+	if (lab->want_cut && !found->refused && (!lab->cut || rng_one_in(&lab->rng, 50)))
+		keep_cut(lab, disk_clone(s->disk));
+}
+
+void lab_before_flush(struct disk *d, void *context)
+{
+	struct lab *lab = context;
+
+	if (lab->setup.early_ack && lab->client && bufio_flushes(lab->client) == 3)
+		lab->allowed.first = lab->allowed.nr;
+	crash_states(d, &lab->setup.plan, &lab->rng, look, lab);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Between the two halves of the laboratory. */
+#ifndef LAB_JUDGE_H
+#define LAB_JUDGE_H
+
+#include "lab.h"
+
+struct dm_bufio_client *lab_client(struct disk *disk);
+struct dmr_metadata *lab_open_metadata(struct dm_bufio_client *client, const struct lab_setup *setup,
+				       bool read_only, struct dmr_space *space,
+				       struct replay *r, const char **error);
+
+/* Index of @state among those allowed, or -1. */
+int lab_is_allowed(const struct lab_allowed *a, u64 state);
+
+/* Is the data of every remapped block where the state says? */
+void lab_check_data(const struct disk *disk, const struct replay *r);
+
+/* Looks at every state that the disk may be left in: disk->before_flush. */
+void lab_before_flush(struct disk *d, void *context);
+
+#endif

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "replay.h"
+#include "shim/shim.h"
+
+static u64 part(u64 a, u64 b, u64 c)
+{
+	struct rng r = { a << 48 ^ b << 24 ^ c };
+
+	return rng_next(&r);
+}
+
+static void set_main(struct replay *r, u32 block, u8 kind, u32 spare)
+{
+	if (r->kind[block])
+		r->hash ^= part(r->kind[block], block, r->spare[block]);
+	r->kind[block] = kind;
+	r->spare[block] = spare;
+	if (kind)
+		r->hash ^= part(kind, block, spare);
+}
+
+void replay_init(struct replay *r)
+{
+	memset(r, 0, sizeof(*r));
+}
+
+int replay_record(void *replay, const struct dmr_record *rec)
+{
+	struct replay *r = replay;
+	u64 main = rec->main / REPLAY_BLOCK, spare = rec->spare / REPLAY_BLOCK;
+	u64 nr = rec->sectors / REPLAY_BLOCK, i;
+
+	if (!nr || main + nr > REPLAY_BLOCKS || spare + nr > REPLAY_BLOCKS ||
+	    (rec->main | rec->spare | rec->sectors) % REPLAY_BLOCK)
+		return -EINVAL;
+	for (i = 0; i < nr; i++) {
+		switch (rec->kind) {
+		case DMR_REC_REMAP:
+		case DMR_REC_PENDING:
+			set_main(r, main + i, rec->kind, rec->spare ? spare + i : 0);
+			break;
+		case DMR_REC_FREE:
+			set_main(r, main + i, 0, 0);
+			break;
+		case DMR_REC_BAD_SPARE:
+			if (!r->bad[spare + i])
+				r->hash ^= part(rec->kind, 0, spare + i);
+			r->bad[spare + i] = true;
+			break;
+		default:
+			return -EINVAL;
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,193 @@
+"""A spare that fails under its own metadata: nothing acknowledged is lost, and status says how it is."""
+
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from harness import Guest, Machine
+from target import create, extents, message, refused, remapped, remove, status
+
+SLOT = 256  # Sectors from one copy to the next.
+EVENTS = "/tmp/uevents"
+
+
+def sector_of(seed: int) -> bytes:
+    return bytes([seed]) * 512
+
+
+@contextmanager
+def events(guest: Guest) -> Iterator[Callable[[str], None]]:
+    """A function that waits until an action was told by a uevent."""
+    guest.run("rm", "-f", EVENTS)
+    job = guest.start_sh(f"exec stdbuf -oL udevadm monitor --kernel --property >{EVENTS}", timeout=600)
+    guest.sh(f"until grep -qs KERNEL {EVENTS}; do sleep 0.1; done")
+
+    def told(action: str) -> None:
+        guest.sh(f"until grep -q DM_ACTION={action}$ {EVENTS}; do sleep 0.1; done")
+
+    yield told
+    job.kill()
+
+
+def fail_copies(machine: Machine, copies: list[int]) -> None:
+    """Headers of these copies can't be written any more."""
+    machine.spare.fail([copy * SLOT + i for copy in copies for i in range(8)], on="write")
+
+
+@pytest.mark.parametrize("copies", [[0], [3], [1, 3], [0, 4]], ids=str)
+def test_a_minority_of_copies_can_be_lost(guest: Guest, copies: list[int]) -> None:
+    box = guest.machine
+    device = create(guest)
+    message(guest, "remap", 1000)
+    fail_copies(box, copies)
+    box.main.fail([2000, 3000], on="write")
+    with events(guest) as told:
+        guest.write(device, 2000, sector_of(1))
+        told("COPY_LOST")
+    now = status(guest)
+    assert (now.valid, now.errors, now.mode, now.check) == (5 - len(copies), ("degraded",), "rw", "-")
+    # The next commit does not even try them.
+    before = box.spare.counters()["bad_writes"]
+    guest.write(device, 3000, sector_of(2))
+    assert box.spare.counters()["bad_writes"] == before
+
+    box.power_cut(seed=sum(copies))
+    guest = box.boot()
+    create(guest)
+    assert remapped(extents(guest)) == [1000, 2000, 3000]
+    assert guest.read(device, 2000) == sector_of(1) and guest.read(device, 3000) == sector_of(2)
+    assert status(guest).valid == 5 - len(copies)
+    box.spare.heal()
+    with events(guest) as told:
+        assert message(guest, "repair") == f"Repaired {len(copies)} copies"
+        told("COPY_MENDED")
+    assert (status(guest).valid, status(guest).errors) == (5, ())
+
+
+@pytest.mark.parametrize("copies", [[0, 2, 4], [0, 1, 3], [1, 2, 3], [0, 1, 2, 3, 4]], ids=str)
+def test_without_a_majority_nothing_new_is_remapped(guest: Guest, copies: list[int]) -> None:
+    box = guest.machine
+    device = create(guest)
+    guest.write(device, 1000, sector_of(7) * 8)
+    message(guest, "remap", 1000, 8)
+    guest.write(device, 2000, sector_of(3))
+    fail_copies(box, copies)
+    box.main.fail(2000, on="write")
+    with events(guest) as told:
+        with pytest.raises(OSError) as failure:
+            guest.write(device, 2000, sector_of(4))
+        assert failure.value.errno == errno.EIO
+        told("MODE")
+    now = status(guest)
+    assert now.mode == "ro" and "metadata" in now.errors
+    # What was remapped is served, also for writing.
+    guest.write(device, 1001, sector_of(8))
+    assert guest.read(device, 1000, 3) == sector_of(7) + sector_of(8) + sector_of(7)
+    assert refused(guest, "remap", 5000)
+    with pytest.raises(OSError):
+        guest.write(device, 2000, sector_of(5))
+    guest.flush(device)
+
+    box.power_cut(seed=len(copies))
+    guest = box.boot()
+    create(guest)
+    assert remapped(extents(guest)) == list(range(1000, 1008))
+    assert guest.read(device, 1000, 3) == sector_of(7) + sector_of(8) + sector_of(7)
+    assert guest.read(device, 2000) == sector_of(3)
+
+    box.spare.heal()
+    message(guest, "repair")
+    now = status(guest)
+    assert (now.valid, now.mode, now.check, now.errors) == (5, "rw", "-", ())
+    guest.write(device, 2000, sector_of(6))
+    assert guest.read(device, 2000) == sector_of(6)
+    assert remapped(extents(guest)) == [*range(1000, 1008), 2000]
+
+
+def test_a_spare_that_fails_for_a_while_and_comes_back(guest: Guest) -> None:
+    box = guest.machine
+    device = create(guest)
+    box.main.fail([2000, 3000, 4000], on="write")
+    guest.write(device, 2000, sector_of(1))
+    box.spare.die(on="write")
+    with pytest.raises(OSError):
+        guest.write(device, 3000, sector_of(2))
+    assert guest.read(device, 2000) == sector_of(1)
+    box.spare.revive()
+    if status(guest).mode == "ro":
+        message(guest, "repair")
+    assert status(guest).mode == "rw"
+    guest.write(device, 4000, sector_of(3))
+    box.power_cut(seed=1)
+    guest = box.boot()
+    create(guest)
+    assert remapped(extents(guest)) == [2000, 4000]
+    assert guest.read(device, 2000) == sector_of(1) and guest.read(device, 4000) == sector_of(3)
+
+
+def test_a_remap_whose_flush_fails_is_not_acknowledged(guest: Guest) -> None:
+    box = guest.machine
+    device = create(guest)
+    guest.write(device, 2000, sector_of(1))
+    guest.flush(device)
+    box.main.fail(2000, on="write")
+    box.spare.die(on=None)
+    with pytest.raises(OSError):
+        guest.write(device, 2000, sector_of(2))
+    box.spare.revive()
+    message(guest, "repair")
+    guest.write(device, 2000, sector_of(3))
+    box.power_cut(seed=2)
+    guest = box.boot()
+    create(guest)
+    assert guest.read(device, 2000) == sector_of(3)
+
+
+def test_one_copy_has_its_shadow(guest: Guest) -> None:
+    box = guest.machine
+    device = create(guest, "copies", 1)
+    box.main.fail([2000, 3000, 4000], on="write")
+    for seed, sector in enumerate((2000, 3000, 4000)):
+        guest.write(device, sector, sector_of(seed))
+        box.power_cut(seed=seed)
+        if seed == 1:  # The header itself is gone, its shadow is there.
+            box.spare.write(0, b"\xff" * 4096)
+        guest = box.boot()
+        create(guest)
+        assert guest.read(device, sector) == sector_of(seed)
+    assert remapped(extents(guest)) == [2000, 3000, 4000]
+    now = status(guest)
+    assert (now.valid, now.copies, now.mode) == (1, 1, "rw")
+    remove(guest)
+
+
+def test_a_copy_that_could_not_be_read_does_not_bring_back_what_was_never_acknowledged(guest: Guest) -> None:
+    """A later header in it belongs to a commit that was cut off; since then its block was used."""
+    box = guest.machine
+    device = create(guest)
+    guest.write(device, 2000, sector_of(1))
+    guest.flush(device)
+    remove(guest)
+    before = box.spare.read(0, 5 * SLOT)
+    create(guest)
+    message(guest, "remap", 2000)
+    remove(guest)
+    after = box.spare.read(0, 5 * SLOT)
+    guest.machine.power_off()
+
+    # As if the cut had come when copy 2 alone was written ...
+    box.spare.write(0, before)
+    box.spare.write(2 * SLOT, after[2 * SLOT * 512 : 3 * SLOT * 512])
+    box.spare.fail(range(2 * SLOT, 3 * SLOT), on="both")
+    guest = box.boot()
+    create(guest)
+    # ... and it cannot be read at the next start, when the block is written on main.
+    assert extents(guest) == []
+    guest.write(device, 2000, sector_of(2))
+    guest.flush(device)
+    remove(guest)
+    box.spare.heal()
+    create(guest)
+    assert guest.read(device, 2000) == sector_of(2)
+    assert extents(guest) == [] and status(guest).valid == 5
