@@ -5,7 +5,20 @@
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${DM_REMAP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/dm-remap}
+KERNEL=${DM_REMAP_KERNEL:-6.1} # See ci/kernel.
 mkdir -p "$CACHE"
+
+# The tests in a machine, less those that choose their kernels themselves.
+VM_TESTS=(tests/vm)
+for file in build alarms fault_injection random_ioctls; do VM_TESTS+=("--ignore=tests/vm/test_$file.py"); done
+
+# For mmdebstrap: Debian 13 with its backports, which are taken only where asked for.
+BACKPORTS=(
+    # A mirror may lag behind.
+    --aptopt='Acquire::Check-Valid-Until "false"'
+    --setup-hook='cd "$1/etc/apt"
+        sed -n "s/ trixie / trixie-backports /p" sources.list >sources.list.d/backports.list'
+)
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 
@@ -23,12 +36,17 @@ cached() {
         [ -e "$dir" ] && exit
         rm -rf "$tmp"
         mkdir -p "$tmp"
-        # Nothing but the path a script promises may reach its standard output.
-        "$make" "$tmp" >"$tmp.log" 2>&1 9>&- || {
+        # Nothing but the path a script promises may reach its standard output.  In a
+        # subshell of its own, and not before a "||", where "set -e" would be ignored.
+        set +e
+        (set -e; "$make" "$tmp") >"$tmp.log" 2>&1 9>&-
+        made=$?
+        set -e
+        if [ $made -ne 0 ]; then
             cat "$tmp.log" >&2
             say "could not make $dir"
             exit 1
-        }
+        fi
         mv "$tmp" "$dir"
     ) 9>"$dir.lock"
 }

@@ -53,7 +53,7 @@ static void send_uevent(struct dmr_target *c, enum dmr_action what,
 	struct mapped_device *md = dm_table_get_md(c->ti->table);
 	char text[6][DM_UUID_LEN + 16];
 	char target[] = "DM_TARGET=dm-remap-v4", action[48];
-	char *envp[] = {
+	char *envp[9] = {
 		target, action, text[0], text[1], text[2],
 		text[3], text[4], text[5], NULL,
 	};

@@ -83,6 +83,8 @@ void dmr_hold_acquire(struct dmr_hold *h)
 	synchronize_rcu();
 	while (inflight(h, old))
 		wait_event_timeout(h->drained, !inflight(h, old), HZ / 50 + 1);
+	/* Pairs with dmr_hold_uncount(): the counts first, then what they did. */
+	smp_mb();
 	WRITE_ONCE(h->draining, false);
 }
 

@@ -99,6 +99,8 @@ static inline void dmr_hold_count(struct dmr_hold *h, unsigned int epoch)
 
 static inline void dmr_hold_uncount(struct dmr_hold *h, unsigned int epoch)
 {
+	/* What it did is done before it counts as done; pairs with the worker's. */
+	smp_wmb();
 	this_cpu_dec(h->inflight->nr[epoch]);
 	/* A wake-up missed for want of a barrier costs the worker one tick. */
 	if (unlikely(READ_ONCE(h->draining)))

@@ -15,7 +15,6 @@
 #include <linux/ktime.h>
 #include <linux/random.h>
 #include <linux/slab.h>
-#include <asm/unaligned.h>
 
 #include "dm-remap-v4-metadata.h"
 

@@ -284,20 +284,27 @@ static int get_devices(struct dmr_target *c, struct dm_arg_set *as)
 	return 0;
 }
 
+struct bounce {
+	struct bio bio;
+	struct bio_vec vec[DMR_BOUNCE_PAGES];
+};
+
 static struct bio *alloc_bounce(void)
 {
-	struct bio *bio = bio_kmalloc(DMR_BOUNCE_PAGES, GFP_KERNEL);
+	struct bounce *bounce = kmalloc(sizeof(*bounce), GFP_KERNEL);
+	struct bio *bio;
 	unsigned int i;
 
-	if (!bio)
+	if (!bounce)
 		return NULL;
-	bio_init(bio, NULL, bio->bi_inline_vecs, DMR_BOUNCE_PAGES, 0);
+	bio = &bounce->bio;
+	bio_init(bio, NULL, bounce->vec, DMR_BOUNCE_PAGES, 0);
 	for (i = 0; i < DMR_BOUNCE_PAGES; i++) {
 		struct page *page = alloc_page(GFP_KERNEL);
 
 		if (!page) {
 			bio_free_pages(bio);
-			kfree(bio);
+			kfree(bounce);
 			return NULL;
 		}
 		__bio_add_page(bio, page, PAGE_SIZE, 0);
@@ -310,7 +317,7 @@ static void free_bounce(struct bio *bio)
 	if (bio) {
 		bio_free_pages(bio);
 		bio_uninit(bio);
-		kfree(bio);
+		kfree(container_of(bio, struct bounce, bio));
 	}
 }
 
@@ -395,7 +402,9 @@ static int dmr_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 		destroy(c);
 		return r;
 	}
-	c->read_only = !(dm_table_get_mode(ti->table) & FMODE_WRITE);
+	/* One bit by two names and of two types, by kernel. */
+	c->read_only = !((__force unsigned int)dm_table_get_mode(ti->table) &
+			 (__force unsigned int)FMODE_WRITE);
 
 	ti->private = c;
 	ti->per_io_data_size = sizeof(struct dmr_bio);

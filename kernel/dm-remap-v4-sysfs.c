@@ -90,7 +90,7 @@ static void dmr_kobj_release(struct kobject *kobj)
 	complete(&c->kobj_released);
 }
 
-static struct kobj_type dmr_ktype = {
+static const struct kobj_type dmr_ktype = {
 	.release = dmr_kobj_release,
 	.sysfs_ops = &dmr_sysfs_ops,
 };

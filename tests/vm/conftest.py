@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Guest, Machine
+from harness import Guest, Machine, kernels
 
 machines = pytest.StashKey[list[Machine]]()
 
@@ -54,6 +54,10 @@ class SharedMachine:
             if self._machine:
                 disk.clear_counters()
 
+    def check_leaks(self) -> None:
+        if self._machine:
+            self._machine.check_leaks()
+
     def close(self) -> None:
         if self._machine:
             self._machine.close()
@@ -64,7 +68,10 @@ class SharedMachine:
 def shared_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedMachine]:
     shared = SharedMachine(lambda: tmp_path_factory.mktemp("shared"))
     yield shared
-    shared.close()
+    try:
+        shared.check_leaks()
+    finally:
+        shared.close()
 
 
 @pytest.fixture
@@ -91,8 +98,13 @@ def machine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable
         return new
 
     yield make
-    for one in made:
-        one.close()
+    try:
+        for one in made:
+            if not request.node.stash.get(failed, False):
+                one.check_leaks()
+    finally:
+        for one in made:
+            one.close()
 
 
 # Every test fails on any complaint of the kernel; a failed one shows the console.
@@ -121,7 +133,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    limit = float(config.getini("timeout")) * kernels.selected().slowness
     for item in items:
         if isinstance(item, pytest.Function) and {"guest", "machine"} & set(item.fixturenames):
             item.add_marker("vm")
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(limit))

@@ -75,9 +75,7 @@ class Mixer:
 def mix(name: str, size: int, block: int, count: int, seed: int, threads: int = 4) -> dict[str, Any]:
     """Do `count` requests; returns what went wrong, and the model's SHA-256 by MiB."""
     mixer = Mixer(f"/dev/mapper/{name}", size, block, seed, threads)
-    workers = [
-        threading.Thread(target=mixer.run_io, args=(i, count // threads)) for i in range(threads)
-    ]
+    workers = [threading.Thread(target=mixer.run_io, args=(i, count // threads)) for i in range(threads)]
     for worker in workers:
         worker.start()
     rng = random.Random(seed)
@@ -85,7 +83,5 @@ def mix(name: str, size: int, block: int, count: int, seed: int, threads: int = 
     while any(worker.is_alive() for worker in workers):
         moves += mixer.move(name, rng)
     mixer.verify()
-    hashes = [
-        hashlib.sha256(mixer.model[at : at + LARGEST]).hexdigest() for at in range(0, size, LARGEST)
-    ]
+    hashes = [hashlib.sha256(mixer.model[at : at + LARGEST]).hexdigest() for at in range(0, size, LARGEST)]
     return {"wrong": mixer.wrong[:20], "requests": sum(mixer.done), "moves": moves, "hashes": hashes}

@@ -180,15 +180,17 @@ class Guest:
 
     def _start(self, command: str | list[str], timeout: float, stdin: str | None, kill_on_reply: bool) -> Job:
         shown = command if isinstance(command, str) else shlex.join(command)
+        timeout *= self.machine.kernel.slowness
         number = self.machine._send("run", kill_on_reply, command=command, timeout=timeout, stdin=stdin)
         return Job(self, number, shown, timeout)
 
     def _wait(self, number: int, timeout: float) -> Reply:
         # The agent keeps the time; this is for when it can't any more.
-        reply = self.machine._reply(number, timeout + 15)
+        reply = self.machine._reply(number, timeout + 15 * self.machine.kernel.slowness)
         if "error" in reply:
             raise CommandFailed(reply["error"])
         return reply
 
     def _ask(self, what: str, timeout: float, kill_on_reply: bool = False, **request: Any) -> Reply:
-        return self._wait(self.machine._send(what, kill_on_reply, **request), timeout)
+        number = self.machine._send(what, kill_on_reply, **request)
+        return self._wait(number, timeout * self.machine.kernel.slowness)

@@ -1,5 +1,6 @@
 """The machine: QEMU, its disks, and the ways in which it ends."""
 
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from . import kernels, leaks
 from .console import Console
 from .disk import Disk, MiB
 from .errors import KernelPanic, VMDied, VMError, VMHung
@@ -17,12 +19,19 @@ from .processes import freeze, spawn
 
 CI = Path(__file__).resolve().parents[3] / "ci"
 BOOT_TIMEOUT = 60.0
+# An oops ends the machine, and with it the test, at once and not at its timeout.
+KERNEL_ARGUMENTS = "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off"
 
 
 @cache
-def _made_by(script: str) -> Path:
+def _made_by(script: str, kernel: str, module: Path | None) -> Path:
     """The path that a script of ci/ prints; the scripts do nothing if all is in the cache."""
-    done = subprocess.run([CI / script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    environment = os.environ | {"DM_REMAP_KERNEL": kernel}
+    if module:
+        environment["DM_REMAP_MODULE"] = str(module)
+    done = subprocess.run(
+        [CI / script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment
+    )
     if done.returncode:
         raise RuntimeError(f"ci/{script} failed")
     return Path(done.stdout.splitlines()[-1])
@@ -43,13 +52,18 @@ class Machine:
         power_cuts: bool = True,
         cpus: int = 2,
         memory: int = 1024,
+        kernel: str | None = None,
+        module: Path | None = None,
     ) -> None:
         """`extra` names further disks and their sizes.
 
         Without `power_cuts` there are none, but nothing is logged and the disks know
-        write-zeroes.
+        write-zeroes.  `kernel` and `module` stand in for the environment's DM_REMAP_KERNEL
+        and DM_REMAP_MODULE.
         """
         self.directory = directory
+        self.kernel = kernels.named(kernel) if kernel else kernels.selected()
+        self.module = module
         self.cpus, self.memory = cpus, memory
         self.console = Console(directory / "console.log")
         self.disks = {
@@ -99,22 +113,23 @@ class Machine:
             self._line = Line(agent, lambda: self.running)
         except LineCut:
             raise self._ended() from None
-        self._reply(0, BOOT_TIMEOUT)
+        self._reply(0, BOOT_TIMEOUT * self.kernel.slowness)
         guest.devices = guest.call(_devices, sorted(self.disks))
         self.boot_seconds = time.monotonic() - begin
+        if self.kernel.slowness > 1:
+            guest.sh(f"echo {40 * self.kernel.slowness:.0f} >/proc/sys/kernel/hung_task_timeout_secs")
         if load_module:
             guest.load_module()
         return guest
 
     def _arguments(self, agent: Path) -> list[str]:
-        image, payload = _made_by("guest"), _made_by("payload")
+        image, payload = (_made_by(what, self.kernel.name, self.module) for what in ("guest", "payload"))
         arguments = [
             *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             # No KVM: where tests run it is missing, or there and broken.
             *("-machine", "q35,accel=tcg", "-cpu", "max", "-smp", str(self.cpus), "-m", str(self.memory)),
             *("-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initramfs.cpio")),
-            # An oops ends the machine, and with it the test, at once and not at its timeout.
-            *("-append", "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off"),
+            *("-append", f"{KERNEL_ARGUMENTS} {self.kernel.arguments}"),
             *("-chardev", f"file,id=console,path={self.console.path},append=on"),
             *("-serial", "chardev:console", "-device", "virtio-serial-pci"),
             *("-chardev", f"socket,id=agent,path={agent},server=on,wait=off"),
@@ -150,6 +165,8 @@ class Machine:
     def power_off(self, timeout: float = 30) -> None:
         """Shut down in good order, all caches written."""
         assert self._qemu and self._line, "the machine is off"
+        timeout *= self.kernel.slowness
+        self.check_leaks()
         self._killed = True
         try:
             self._line.send("run", command="sync; busybox poweroff -f", timeout=timeout, stdin=None)
@@ -183,6 +200,11 @@ class Machine:
             self._flush_console()
         self.console.check()
 
+    def check_leaks(self) -> None:
+        """Raise KernelWarning if the module has lost memory, where the kernel can tell."""
+        if self.kernel.finds_leaks and self.running and self._line:
+            leaks.check(self.guest)
+
     def forgive(self) -> None:
         """Forget what the kernel has complained about, when the test made it complain."""
         if self.running and self._line:
@@ -196,7 +218,7 @@ class Machine:
             self.guest.python("open('/dev/kmsg', 'w').write(args[0] + '\\n')", mark)
         except VMError:
             return  # Then there is nothing more to come.
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 5 * self.kernel.slowness
         while mark not in self.console.unchecked() and time.monotonic() < deadline:
             time.sleep(0.01)
 

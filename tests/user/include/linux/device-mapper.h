@@ -8,6 +8,7 @@
 #include <linux/log2.h>
 #include <linux/math64.h>
 #include <linux/sched.h>
+#include <asm/byteorder.h>
 
 __attribute__((format(printf, 2, 3)))
 void shim_log(char level, const char *format, ...);
