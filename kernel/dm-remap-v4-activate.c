@@ -166,7 +166,6 @@ static int load_metadata(struct dmr_target *c)
 		DMERR("%s: the DM uuid does not end in a uuid", c->name);
 		return -EINVAL;
 	}
-	memset(&c->space, 0, sizeof(c->space));
 	c->md = dmr_metadata_open(&params, &c->space, load_record, c, &error);
 	if (c->md && take_remapped(c)) {
 		error = "Two remaps share a place on the spare";
@@ -178,7 +177,7 @@ static int load_metadata(struct dmr_target *c)
 		return -EINVAL;
 	}
 
-	dmr_metadata_status(c->md, &c->meta);
+	dmr_metadata_loaded(c);
 	tell_loaded(c);
 	if (!c->read_only) {
 		r = dmr_metadata_mend(c->md);
@@ -186,16 +185,16 @@ static int load_metadata(struct dmr_target *c)
 			DMINFO("%s: mended %d copies of the metadata", c->name, r);
 		else if (r < 0)
 			DMWARN("%s: a copy of the metadata could not be mended", c->name);
-		dmr_metadata_status(c->md, &c->meta);
+		dmr_metadata_changed(c);
 	}
 	WRITE_ONCE(c->mode, c->read_only ||
 		   c->meta.valid < c->meta.copies / 2 + 1 ? DMR_RO : DMR_RW);
 
 	dmr_metadata_get_soft(c->md, &soft);
-	c->count.read_errors = soft.read_errors;
-	c->count.write_errors = soft.write_errors;
-	c->count.salvaged = soft.salvaged;
-	c->count.lost = soft.lost;
+	WRITE_ONCE(c->count.read_errors, soft.read_errors);
+	WRITE_ONCE(c->count.write_errors, soft.write_errors);
+	WRITE_ONCE(c->count.salvaged, soft.salvaged);
+	WRITE_ONCE(c->count.lost, soft.lost);
 	return 0;
 }
 

@@ -385,10 +385,10 @@ void dmr_map_clear(struct dmr_map *map)
 {
 	free_leaves(map);
 	add_first_leaf(map);
-	map->nr_remap = 0;
-	map->nr_pending = 0;
-	map->remap_sectors = 0;
-	map->pending_sectors = 0;
+	WRITE_ONCE(map->nr_remap, 0);
+	WRITE_ONCE(map->nr_pending, 0);
+	WRITE_ONCE(map->remap_sectors, 0);
+	WRITE_ONCE(map->pending_sectors, 0);
 }
 
 int dmr_map_init(struct dmr_map *map)

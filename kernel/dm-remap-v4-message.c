@@ -28,14 +28,9 @@ unsigned int dmr_emit_status(struct dmr_target *c, char *result,
 	static const char *const mode_name[] = { "rw", "ro", "Fail" };
 	enum dmr_mode mode = READ_ONCE(c->mode);
 	u64 used = READ_ONCE(c->space.used), total = READ_ONCE(c->space.total);
-	struct dmr_meta_status meta;
-	unsigned long flags;
+	struct dmr_meta_status meta = dmr_meta(c);
 	unsigned int sz = 0;
 	bool degraded, full, metadata, breaker = READ_ONCE(c->breaker);
-
-	spin_lock_irqsave(&c->lock, flags);
-	meta = c->meta;
-	spin_unlock_irqrestore(&c->lock, flags);
 
 	degraded = meta.valid < meta.copies;
 	full = total && total - used < c->block;
@@ -240,7 +235,7 @@ static int msg_sync(struct message_context *m)
 	int r = simple_request(m, DMR_REQ_SYNC, &req);
 
 	if (!r)
-		DMEMIT("Saved, sequence %llu", m->c->meta.sequence);
+		DMEMIT("Saved, sequence %llu", dmr_meta(m->c).sequence);
 	return r ?: 1;
 }
 
@@ -253,8 +248,8 @@ static int msg_restore(struct message_context *m)
 
 	if (!r)
 		DMEMIT("%llu of %u copies are good, sequence %llu",
-		       (unsigned long long)req.moved, m->c->meta.copies,
-		       m->c->meta.sequence);
+		       (unsigned long long)req.moved, dmr_meta(m->c).copies,
+		       dmr_meta(m->c).sequence);
 	return r ?: 1;
 }
 
@@ -318,14 +313,10 @@ static int msg_stats(struct message_context *m)
 static int msg_cache_stats(struct message_context *m)
 {
 	struct dmr_target *c = m->c;
-	struct dmr_meta_status meta;
+	struct dmr_meta_status meta = dmr_meta(c);
 	char *result = m->result;
 	unsigned int maxlen = m->maxlen, sz = 0;
-	unsigned long flags;
 
-	spin_lock_irqsave(&c->lock, flags);
-	meta = c->meta;
-	spin_unlock_irqrestore(&c->lock, flags);
 	DMEMIT("commits %llu\nmetadata_writes %llu\nflushes %llu\n",
 	       meta.commits, meta.block_writes, meta.flushes);
 	DMEMIT("generation %llu\nlog_blocks %u\n", meta.generation, meta.log_blocks);
@@ -338,6 +329,7 @@ static int msg_health(struct message_context *m)
 	char *result = m->result;
 	unsigned int maxlen = m->maxlen, sz = 0;
 	u64 pending = READ_ONCE(c->map.pending_sectors);
+	struct dmr_meta_status meta = dmr_meta(c);
 
 	if (READ_ONCE(c->breaker))
 		DMEMIT("failing: the main device fails everywhere");
@@ -346,9 +338,9 @@ static int msg_health(struct message_context *m)
 	else if (pending)
 		DMEMIT("damaged: %llu sectors can't be read until they are written",
 		       pending);
-	else if (c->meta.valid < c->meta.copies)
+	else if (meta.valid < meta.copies)
 		DMEMIT("degraded: %u of %u copies of the metadata are good",
-		       c->meta.valid, c->meta.copies);
+		       meta.valid, meta.copies);
 	else if (READ_ONCE(c->map.nr_remap))
 		DMEMIT("remapped: %llu sectors live on the spare",
 		       READ_ONCE(c->map.remap_sectors));

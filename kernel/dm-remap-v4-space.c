@@ -180,8 +180,8 @@ int dmr_space_init(struct dmr_space *sp, sector_t start, sector_t end)
 	sp->start = start;
 	sp->end = end;
 	sp->cursor = start;
-	sp->total = end - start;
-	sp->used = 0;
+	WRITE_ONCE(sp->total, end - start);
+	WRITE_ONCE(sp->used, 0);
 	sp->nr_reserve = 0;
 	dmr_space_refill(sp);
 	return insert(sp, start, end);

@@ -160,17 +160,35 @@ static void tell_fill(struct dmr_target *c)
 	}
 }
 
-void dmr_metadata_changed(struct dmr_target *c)
+struct dmr_meta_status dmr_meta(struct dmr_target *c)
+{
+	struct dmr_meta_status meta;
+	unsigned long flags;
+
+	spin_lock_irqsave(&c->lock, flags);
+	meta = c->meta;
+	spin_unlock_irqrestore(&c->lock, flags);
+	return meta;
+}
+
+void dmr_metadata_loaded(struct dmr_target *c)
 {
 	struct dmr_meta_status now;
 	unsigned long flags;
-	u32 before;
 
 	dmr_metadata_status(c->md, &now);
 	spin_lock_irqsave(&c->lock, flags);
-	before = c->meta.valid;
 	c->meta = now;
 	spin_unlock_irqrestore(&c->lock, flags);
+}
+
+void dmr_metadata_changed(struct dmr_target *c)
+{
+	u32 before = dmr_meta(c).valid;
+	struct dmr_meta_status now;
+
+	dmr_metadata_loaded(c);
+	now = dmr_meta(c);
 
 	if (now.valid < before) {
 		DMWARN("%s: a copy of the metadata can't be written, %u of %u are left",

@@ -251,7 +251,11 @@ int dmr_txn_commit(struct dmr_target *c);
  */
 void dmr_txn_refill(struct dmr_target *c);
 
-/* Take note of what a commit or a repair did to the copies. */
+/* The metadata's state as of the last commit. Any context. */
+struct dmr_meta_status dmr_meta(struct dmr_target *c);
+
+/* Take note of it, and tell of what a commit or a repair did to the copies. */
+void dmr_metadata_loaded(struct dmr_target *c);
 void dmr_metadata_changed(struct dmr_target *c);
 
 /* dm-remap-v4-breaker.c */

@@ -5,6 +5,7 @@ its I/O is under way.  Replies carry the number of the request.
 """
 
 import base64
+import io
 import json
 import os
 import signal
@@ -105,7 +106,8 @@ def serve(line: Line, request: dict[str, Any]) -> None:
 def main() -> None:
     line = Line()
     line.send({"id": 0})  # Ready.
-    for text in line.file:
+    # A large buffer: unbuffered, a line is read byte by byte.
+    for text in io.BufferedReader(line.file, 1 << 20):
         threading.Thread(target=serve, args=(line, json.loads(text)), daemon=True).start()
 
 

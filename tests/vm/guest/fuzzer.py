@@ -1,10 +1,12 @@
 """Random tables, messages, suspends, removals and I/O on a few devices, for so many seconds.
 
     python3 -m guest.fuzzer SEED SECONDS MAIN SPARE
+    python3 -m guest.fuzzer keep SECONDS
 
 What is asked is often nonsense and mostly refused; the kernel says if it should not have
 been tried.  Several of these run at once, on the same devices.  Prints how often each
-kind of request was accepted, and how often refused.
+kind of request was accepted, and how often refused.  `keep` resumes what others have left
+suspended, so that nobody waits for ever.
 """
 
 import contextlib
@@ -102,6 +104,15 @@ class Fuzzer:
             DmCommand.DM_TABLE_LOAD, name, size=8192, payload=payload, target_count=len(lines), flags=flags
         )
 
+    def start(self, name: str) -> None:
+        """All that it takes, so that there is something to be unkind to."""
+        with contextlib.suppress(OSError):
+            self.ioctl(DmCommand.DM_DEV_CREATE, name)
+        words = f"/dev/mapper/{self.random.choice(MAINS)} /dev/mapper/{self.random.choice(SPARES)}"
+        payload = codec.encode_table([TargetLine(0, MAIN_SECTORS, TARGET, words)])
+        self.ioctl(DmCommand.DM_TABLE_LOAD, name, size=8192, payload=payload, target_count=1)
+        self.resume(name)
+
     def suspend(self, name: str) -> None:
         flags = self.random.choice([DmFlags.NONE, DmFlags.NOFLUSH, DmFlags.SKIP_LOCKFS])
         self.ioctl(DmCommand.DM_DEV_SUSPEND, name, flags=DmFlags.SUSPEND | flags)
@@ -195,9 +206,9 @@ class Fuzzer:
 
     def run(self, seconds: float) -> None:
         kinds: list[tuple[int, Callable[[str], None]]] = [
-            *((3, self.create), (4, self.load), (2, self.suspend), (6, self.resume), (1, self.clear)),
-            *((1, self.remove), (3, self.status), (12, self.message), (2, self.change_disk)),
-            *((1, self.scribble), (10, self.io)),
+            *((2, self.create), (6, self.start), (4, self.load), (2, self.suspend), (6, self.resume)),
+            *((1, self.clear), (1, self.remove), (3, self.status), (12, self.message), (10, self.io)),
+            *((2, self.change_disk), (1, self.scribble)),
         ]
         weights = [weight for weight, _ in kinds]
         end = time.monotonic() + seconds
@@ -210,8 +221,24 @@ class Fuzzer:
                 name = errno.errorcode.get(error.errno or 0, str(error.errno))
                 self.counts[f"{do.__name__} {name}"] += 1
 
+    def keep(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(0.1)
+            for name in MAINS + SPARES + MAPPED:
+                with contextlib.suppress(OSError):
+                    self.resume(name)
+                    continue
+                with contextlib.suppress(OSError):
+                    payload = codec.encode_table([TargetLine(0, MAIN_SECTORS, "error", "")])
+                    self.ioctl(DmCommand.DM_TABLE_LOAD, name, payload=payload, target_count=1)
+                    self.resume(name)
+
 
 if __name__ == "__main__":
+    if sys.argv[1] == "keep":
+        Fuzzer(0, "", "").keep(float(sys.argv[2]))
+        sys.exit()
     seed, seconds, main, spare = sys.argv[1:]
     fuzzer = Fuzzer(int(seed), main, spare)
     fuzzer.run(float(seconds))
