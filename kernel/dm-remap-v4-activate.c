@@ -72,7 +72,7 @@ static int load_record(void *context, const struct dmr_record *rec)
 
 	if (!len || len & (c->block - 1) || (main | spare) & (c->block - 1))
 		return -EINVAL;
-	if (main >= c->main_sectors || len > c->main_sectors - main)
+	if (on_main && (main >= c->main_sectors || len > c->main_sectors - main))
 		return -EINVAL;
 	if (on_spare && (spare < c->space.start || spare >= c->space.end ||
 			 len > c->space.end - spare))

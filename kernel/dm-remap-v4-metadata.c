@@ -1175,7 +1175,8 @@ static bool probe(struct dmr_metadata *md, u64 block, u8 copy, u32 spacing,
 	c->uuid = scratch->p.uuid;
 	c->sequence = le64_to_cpu(scratch->p.sequence);
 	c->place = block;
-	c->content = crc32_le(~0, (u8 *)&scratch->p.copies,
+	c->content = crc32_le(~0, (u8 *)scratch, offsetof(struct disk_prefix, crc));
+	c->content = crc32_le(c->content, (u8 *)&scratch->p.copies,
 			      BLOCK_SIZE_BYTES - offsetof(struct disk_prefix, copies));
 	c->copy = copy;
 	return true;
@@ -1376,6 +1377,8 @@ static void load_info(struct dmr_metadata *md, struct disk_info *scratch)
 		    !uuid_equal(&scratch->p.uuid, &md->hdr->p.uuid))
 			continue;
 		seq = le64_to_cpu(scratch->p.sequence);
+		if (!seq)
+			continue;
 		if (seq > newest) {
 			newest = seq;
 			newest_in = 0;

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -12,10 +13,23 @@ from uuid import UUID
 import pytest
 
 from pycontrol.metadata import BLOCK, Kind, MetadataError, Record, fresh
-from tests.user_build import SANITIZERS, built
+from tests.user_build import (
+    MUTATIONS,
+    SANITIZERS,
+    built,
+    caught_as,
+    mutations,
+    run,
+    run_with_second_opinion,
+)
 from tests.user_metadata import Disk, Metadata, Refused
 
 SLOT = 32  # blocks between copies, by default
+CORPUS = [
+    line.split()[0]
+    for path in sorted((MUTATIONS.parent / "corpus").glob("*.txt"))
+    for line in path.read_text().splitlines()
+]
 SELF = "DM_REMAP_USER_LIBRARY" in os.environ
 
 
@@ -60,66 +74,55 @@ def test_both_codecs_read_what_was_committed(count: int) -> None:
 
 
 def test_a_commit_costs_the_same_whatever_the_table_holds() -> None:
-    disk, costs = Disk(), set()
-    with Metadata(disk) as metadata:
-        for size in (10, 300, 1500):
-            metadata.commit(remaps(size))
-            # Not the one that fills a header, which also writes the log block.
-            metadata.commit(remaps(3))
-            before = disk.counts()
-            metadata.commit(remaps(1))
-            after = disk.counts()
-            costs.add((after.writes - before.writes, after.flushes - before.flushes))
-    assert costs == {(5, 3)}
+    sizes = [line for line in run("cost-plain").output.splitlines() if line]
+    figures = [dict(re.findall(r"(\w+)=(\d+)", line)) for line in sizes]
+    assert [each.pop("extents") for each in figures] == ["10", "10000", "1000000"]
+    assert figures[0] == figures[1] == figures[2]
+    # A header a copy; one of the 118 commits also writes a log block a copy.
+    assert figures[0] == {
+        "flushes": "3", "least_writes": "5", "most_writes": "10",
+        "all_writes": str(118 * 5 + 5), "of_commits": "118",
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("copy", range(5))
-@pytest.mark.parametrize("damage", ["zero", "flip", "random", "stale", "foreign", "swapped"])
-def test_one_copy_is_enough(copy: int, damage: str) -> None:
-    disk, rng, table = Disk(), random.Random(copy), remaps(150)
-    foreign = Disk()
-    with Metadata(foreign, uuid=UUID(int=99)) as other:
-        other.commit(remaps(130))
-    with Metadata(disk) as metadata:
-        metadata.commit(table[:130])
-        old = disk.clone()
-        metadata.commit(table[130:])
-    good = disk.image()
-    for place in (other * SLOT + block for other in range(5) if other != copy for block in (0, 1, 3)):
-        data = bytearray(disk.block(place))
-        data[rng.randrange(BLOCK)] ^= 1 << rng.randrange(8)
-        replacement = {
-            "zero": bytes(BLOCK),
-            "flip": bytes(data),
-            "random": rng.randbytes(BLOCK),
-            "stale": old.block(place),
-            "foreign": foreign.block(place),
-            "swapped": disk.block((place + SLOT) % (5 * SLOT)),
-        }[damage]
-        disk.poke(place, replacement)
-    before, mine = disk.image(), UUID(bytes=good[0x28:0x38])
-    with Metadata(disk, read_only=True, uuid=mine) as metadata:
-        assert metadata.records == table
-        assert metadata.status.good & 1 << copy and metadata.status.valid < 5 + (damage == "stale")
-        with pytest.raises(OSError, match="EROFS"):
-            metadata.mend()
-    assert disk.image() == before
-    with Metadata(disk, uuid=mine) as metadata:
-        assert metadata.mend() > 0 and metadata.status.valid == 5
-    assert records_of(disk) == table and disk.load().intact
+def test_every_kind_of_damage_to_every_subset_of_the_copies() -> None:
+    told = run("damage-asan", "--count", 25).figures()
+    # 30 subsets, 6 kinds of damage, 4 kinds of block and all of them; then of each its own subset.
+    assert told["one_way"] == 30 * 6 * 5
+    assert told["damaged"] == told["one_way"] + 1000
 
 
-def test_different_blocks_of_different_copies() -> None:
-    disk, table = Disk(), remaps(150)
-    with Metadata(disk) as metadata:
-        metadata.commit(table)
-    for copy in range(5):
-        for block in {0, 1, 3} - {(0, 1, 3)[copy % 3]}:
-            disk.poke(copy * SLOT + block, bytes(BLOCK))
-    with Metadata(disk) as metadata:
-        assert metadata.records == table and metadata.status.valid == 0
-        assert metadata.mend() == 5
-    assert disk.load().intact
+def test_both_codecs_name_the_same_damaged_copies() -> None:
+    told = run_with_second_opinion("damage", "--count", 10).figures()
+    assert told["both_codecs"] == 2 * told["damaged"] >= 2000
+
+
+def test_images_with_random_changes() -> None:
+    told = run("mutate-asan").figures()
+    assert told["loaded"] > 500 and told["refused"] > 500
+
+
+def test_both_codecs_agree_on_images_with_random_changes() -> None:
+    told = run_with_second_opinion("mutate", "--count", 4000, "--seed", 2).figures()
+    assert told["both_codecs"] == told["loaded"] + told["refused"] == 4000
+
+
+def test_the_kept_corpus_of_the_fuzzer() -> None:
+    told = run("mutate-asan", "corpus", given="\n".join(CORPUS)).figures()
+    assert told["loaded"] + told["refused"] == len(CORPUS) > 100
+
+
+def test_without_memory_nothing_is_written() -> None:
+    told = run("alloc-asan").figures()
+    assert told["failed_allocations"] > 300 and told["errors"] > 50
+
+
+@pytest.mark.parametrize("mutation", mutations("damage-asan", "mutate-asan", "alloc-asan"))
+def test_a_planted_bug_is_found(mutation: str) -> None:
+    corpus = mutation.startswith("mutate")
+    ran = run(f"mutants/{mutation}", *["corpus"] * corpus, given="\n".join(CORPUS))
+    assert ran.status != 0, f"not found: {ran.output}"
+    assert re.search(caught_as(mutation), ran.output), ran.output
 
 
 @pytest.mark.parametrize("failing", [[0], [1, 3], [0, 2]])
@@ -250,7 +253,7 @@ def test_all_of_this_under_address_sanitizer() -> None:
     ).stdout.strip()
     command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x", __file__]
     done = subprocess.run(
-        [*command, "-k", "not one_copy_is_enough"],  # those take long, for no code of their own
+        [*command, "-k", "not (damage or images or corpus or memory or planted or costs)"],  # programs
         cwd=Path(__file__).resolve().parents[1],
         env=os.environ
         | SANITIZERS

@@ -126,10 +126,13 @@ def test_remap_into_a_log_segment_is_refused() -> None:
         spare(table).load()
 
 
-def test_what_was_freed_may_have_been_anywhere_on_the_spare() -> None:
-    loaded = spare([Record(10, 3, 4, 1), Record(10, 0, 4, 4)]).load()
-    assert len(loaded.extents) == 0
-    assert len(loaded.records) == 2
+def test_what_was_freed_may_have_been_anywhere_behind_the_metadata() -> None:
+    freed = Record(10, 0, 4, 4)
+    loaded = spare([Record(10, 3000, 4, 1), Record(20, 3002, 4, 1), freed]).load()
+    assert len(loaded.extents) == 1
+    assert len(loaded.records) == 3
+    with pytest.raises(Corrupt, match="into the metadata"):
+        spare([Record(10, 3, 4, 1), freed]).load()
 
 
 @pytest.mark.parametrize("field", range(3))

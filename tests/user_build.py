@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -37,15 +38,32 @@ class Ran:
         return {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", self.output)}
 
 
-def run(program: str, *arguments: str | int, timeout: float = 240) -> Ran:
+def run(program: str, *arguments: str | int, given: str = "", timeout: float = 240) -> Ran:
+    """A program of the build; ``given`` is its standard input."""
     done = subprocess.run(
         [built() / program, *map(str, arguments)],
+        input=given,
         env=os.environ | SANITIZERS,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
         timeout=timeout,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout)
+
+
+def run_with_second_opinion(program: str, *arguments: str | int, one_in: int = 1) -> Ran:
+    """The program, with the Python codec beside it on one in so many disks."""
+    command = [sys.executable, "-B", "-m", "tests.second_opinion", "--one-in", one_in, program, *arguments]
+    done = subprocess.run(
+        [str(each) for each in command],
+        cwd=TOP,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=240,
         check=False,
     )
     return Ran(done.returncode, done.stdout)

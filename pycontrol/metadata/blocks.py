@@ -100,6 +100,11 @@ def crc(block: bytes | bytearray | memoryview) -> int:
     return crc32(view[CRC_AT + 4 :], crc32(b"\0\0\0\0", crc32(view[:CRC_AT])))
 
 
+def same_in_all_copies(block: bytes) -> bytes:
+    """A block without its CRC and the number of its copy."""
+    return block[:CRC_AT] + block[CRC_AT + 5 :]
+
+
 def stored_crc(block: bytes | memoryview) -> int:
     """The CRC a block carries."""
     return int.from_bytes(block[CRC_AT : CRC_AT + 4], "little")

@@ -81,6 +81,8 @@ def _judge_info(block: bytes, copy: int, state: Header) -> Info:
         raise BlockError(f"belongs to {info.uuid}")
     if info.copy != copy:
         raise BlockError(f"is copy {info.copy}, at the wrong place")
+    if info.sequence == 0:
+        raise BlockError("sequence number 0")
     return info
 
 

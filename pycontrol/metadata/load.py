@@ -5,10 +5,10 @@ noted on the way.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 from uuid import UUID
 
-from pycontrol.metadata.blocks import BlockError, Header, decode_header
+from pycontrol.metadata.blocks import BlockError, Header, decode_header, same_in_all_copies
 from pycontrol.metadata.condition import fits, read_info, slot_of
 from pycontrol.metadata.errors import Corrupt, NotOurs, Unsupported
 from pycontrol.metadata.layout import (
@@ -58,7 +58,9 @@ def load(
     try:
         packed = read_log(reader, geometry, header, slots)
         packed += header.records
-        limits = Limits(header.main_sectors, header.spare_sectors, header.block_size)
+        limits = Limits(
+            header.main_sectors, header.spare_sectors, header.block_size, geometry.data_start
+        )  # fmt: skip
         extents, bad = replay(packed, limits)
         check_places(extents, geometry.data_start, [*bad, *_segments(geometry, header)])
     except Corrupt as error:
@@ -74,6 +76,14 @@ def load(
 # Step 1: the headers
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A header, and all of its bytes that are the same in every copy."""
+
+    header: Header
+    content: bytes
+
+
 def _places(copies: int | None, spacing: int | None) -> Iterator[int]:
     """Bytes at which a header may lie."""
     shifts = range(MIN_SHIFT, MAX_SHIFT + 1)
@@ -81,7 +91,7 @@ def _places(copies: int | None, spacing: int | None) -> Iterator[int]:
     yield from sorted({number * each for number in range(copies or MAX_COPIES) for each in spacings})
 
 
-def _headers(reader: Reader, copies: int | None, spacing: int | None) -> Iterator[Header]:
+def _headers(reader: Reader, copies: int | None, spacing: int | None) -> Iterator[_Found]:
     """Every header that is valid at its place.
 
     Where block 0 names a spacing, no other is looked at: behind the region may lie what
@@ -89,19 +99,19 @@ def _headers(reader: Reader, copies: int | None, spacing: int | None) -> Iterato
     """
     if spacing is None:
         first = _header(reader, 0)
-        spacing = first.spacing if first else None
+        spacing = first.header.spacing if first else None
     for place in _places(copies, spacing):
         for offset in (place, SHADOW_BLOCK * BLOCK) if place == 0 else (place,):
-            header = _header(reader, offset)
+            found = _header(reader, offset)
             if (
-                header
-                and (copies is None or header.copies == copies)
-                and (spacing is None or header.spacing == spacing)
+                found
+                and (copies is None or found.header.copies == copies)
+                and (spacing is None or found.header.spacing == spacing)
             ):
-                yield header
+                yield found
 
 
-def _header(reader: Reader, offset: int) -> Header | None:
+def _header(reader: Reader, offset: int) -> _Found | None:
     """The header at ``offset``, if one is valid there."""
     block = reader.block(offset)
     if block is None:
@@ -110,36 +120,32 @@ def _header(reader: Reader, offset: int) -> Header | None:
         header = decode_header(block)
     except BlockError:
         return None
-    return header if fits(header, offset) else None
+    return _Found(header, same_in_all_copies(block)) if fits(header, offset) else None
 
 
 # Step 2: the newest one
 
 
-def _choose(found: list[Header], wanted: UUID | None) -> Header:
+def _choose(found: list[_Found], wanted: UUID | None) -> Header:
     """The state among all headers; equal sequence numbers must mean equal headers."""
-    groups: dict[UUID, list[Header]] = {}
-    for header in found:
-        groups.setdefault(header.uuid, []).append(header)
+    groups: dict[UUID, list[_Found]] = {}
+    for each in found:
+        groups.setdefault(each.header.uuid, []).append(each)
     if wanted is not None:
         if wanted not in groups:
-            others = " and ".join(str(each) for each in groups)
+            others = " and ".join(map(str, groups))
             raise NotOurs(f"the metadata is that of {others}, not of {wanted}")
         group = groups[wanted]
     else:
         group = max(groups.values(), key=len)
-        rivals = [each for each, headers in groups.items() if len(headers) == len(group)]
+        rivals = [uuid for uuid, headers in groups.items() if len(headers) == len(group)]
         if len(rivals) > 1:
-            names = " and ".join(str(each) for each in rivals)
+            names = " and ".join(map(str, rivals))
             raise Corrupt(f"as many copies belong to each of {names}: name the uuid that is meant")
-    newest = max(group, key=lambda header: header.sequence)
-    if any(each.sequence == newest.sequence and not _same(each, newest) for each in group):
+    newest = max((each.header for each in group), key=lambda header: header.sequence)
+    if len({each.content for each in group if each.header.sequence == newest.sequence}) > 1:
         raise Corrupt(f"copies with the same sequence number {newest.sequence} differ")
     return newest
-
-
-def _same(one: Header, other: Header) -> bool:
-    return replace(one, copy=0) == replace(other, copy=0)
 
 
 # Step 4, for the header: every number is checked before use

@@ -109,4 +109,6 @@ def _judge_log(block: memoryview, header: Header, number: int, copy: int) -> Log
         raise BlockError(f"of generation {log.generation}")
     if log.number != number or log.copy != copy:
         raise BlockError(f"is block {log.number} of copy {log.copy}, at the wrong place")
+    if log.sequence == 0:
+        raise BlockError("sequence number 0")
     return log

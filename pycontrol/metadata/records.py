@@ -154,6 +154,7 @@ class Limits:
     main_sectors: int
     spare_sectors: int
     block_size: int
+    data_start: int = 0
 
 
 def replay(packed: bytes | bytearray, limits: Limits) -> tuple[Extents, list[tuple[int, int]]]:
@@ -162,17 +163,17 @@ def replay(packed: bytes | bytearray, limits: Limits) -> tuple[Extents, list[tup
     order: list[int] = []
     bad: list[tuple[int, int]] = []
     unit = limits.block_size // SECTOR
-    main_sectors, spare_sectors = limits.main_sectors, limits.spare_sectors
+    main_sectors, spare_sectors, data_start = limits.main_sectors, limits.spare_sectors, limits.data_start
     for index, (main, spare, sectors, kind, _, _) in enumerate(_RECORD.iter_unpack(packed)):
         if (
             not sectors
             or (sectors | main | spare) % unit
             or main + sectors > main_sectors
-            or (kind == _REMAP and spare + sectors > spare_sectors)
+            or (kind == _REMAP and (spare < data_start or spare + sectors > spare_sectors))
             or kind not in (_REMAP, _PENDING, _FREE)
             or (kind != _REMAP and spare)
         ):
-            _check_bad_spare(index, Record(main, spare, sectors, kind), unit, spare_sectors)
+            _check_bad_spare(index, Record(main, spare, sectors, kind), unit, limits)
             bad.append((spare, spare + sectors))
             starts.append(0)
             ends.append(0)
@@ -184,15 +185,17 @@ def replay(packed: bytes | bytearray, limits: Limits) -> tuple[Extents, list[tup
     return _sweep(packed, starts, ends, order), _merged(bad)
 
 
-def _check_bad_spare(index: int, record: Record, unit: int, spare_sectors: int) -> None:
+def _check_bad_spare(index: int, record: Record, unit: int, limits: Limits) -> None:
     """Refuse a record that is not even a sound "bad spare"."""
     if record.kind not in (_REMAP, _PENDING, _FREE, _BAD_SPARE):
         raise Corrupt(f"record {index} has the unknown kind {record.kind}")
     if not record.sectors or (record.sectors | record.main | record.spare) % unit:
         raise Corrupt(f"record {index} is not made of whole logical blocks")
+    if record.kind in (_REMAP, _BAD_SPARE) and record.spare < limits.data_start:
+        raise Corrupt(f"record {index} points at spare sector {record.spare}, into the metadata")
     if record.kind != _BAD_SPARE:
         raise Corrupt(f"record {index} names sectors that are not on the device")
-    if record.main or record.spare + record.sectors > spare_sectors:
+    if record.main or record.spare + record.sectors > limits.spare_sectors:
         raise Corrupt(f"record {index} names a bad place that is not on the spare")
 
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "lab.h"
+#include "opinion.h"
 #include "shim/options.h"
 
 struct workload {
@@ -17,7 +18,7 @@ struct workload {
 	u32 copies, spacing;
 	u32 commits, burst;		/* how many, and records in the largest */
 	u32 unmap, pending, bad;	/* of 64 records */
-	u32 soft, fault, reboot, full;	/* of 64 commits */
+	u32 soft, fault, reboot, full, repair;	/* of 64 commits */
 	struct bufio_kindness kind;
 	struct crash_plan plan;
 };
@@ -44,8 +45,19 @@ static const struct workload workloads[] = {
 	  .soft = 8, .fault = 8, .reboot = 6, .kind = { 4, 16 }, .plan = { 0, 8, 60 } },
 	{ .name = "three-copies-failing", .copies = 3, .spacing = 64, .commits = 24, .burst = 60,
 	  .unmap = 24, .soft = 4, .fault = 20, .reboot = 4, .full = 16, .kind = { 4, 16 }, .plan = { 0, 4, 40 } },
+	{ .name = "segments-failing", .copies = 3, .spacing = 64, .commits = 24, .burst = 200,
+	  .unmap = 28, .pending = 8, .fault = 32, .reboot = 6, .full = 12, .kind = { 6, 16 },
+	  .plan = { 40, 1, 10 } },
+	{ .name = "four-copies-far-apart", .copies = 4, .spacing = 1024, .commits = 40, .burst = 10,
+	  .unmap = 20, .soft = 8, .fault = 8, .reboot = 8, .kind = { 4, 16 }, .plan = { 0, 1, 20 } },
+	{ .name = "six-copies", .copies = 6, .spacing = 128, .commits = 30, .burst = 10, .unmap = 20,
+	  .soft = 4, .fault = 8, .reboot = 6, .kind = { 4, 16 }, .plan = { 0, 1, 20 } },
+	{ .name = "seven-copies", .copies = 7, .spacing = 512, .commits = 30, .burst = 10, .unmap = 20,
+	  .soft = 4, .fault = 8, .reboot = 6, .kind = { 4, 16 }, .plan = { 40, 1, 20 } },
 	{ .name = "eight-copies", .copies = 8, .spacing = 64, .commits = 40, .burst = 8, .unmap = 24,
 	  .soft = 4, .fault = 6, .reboot = 4, .kind = { 4, 16 }, .plan = { 100, 1, 40 } },
+	{ .name = "repair", .copies = 5, .spacing = 64, .commits = 20, .burst = 60, .unmap = 20,
+	  .soft = 4, .reboot = 4, .repair = 24, .kind = { 4, 16 }, .plan = { 20, 1, 20 } },
 };
 
 struct bug {
@@ -131,19 +143,31 @@ static void give_back(struct lab *lab, const struct replay *before, u32 nr, u32 
 	}
 }
 
-/* Some copies fail, for some writes or until they are healed; or a flush does. */
+/*
+ * Some copies fail, for some operations or until they are healed; or a flush does;
+ * or places behind the slots, where the next log segment may lie.
+ */
 static void plant_faults(struct lab *lab)
 {
 	u32 slot = lab->setup.spacing / REPLAY_BLOCK, nr, copy;
 	u64 times = rng_one_in(&lab->rng, 3) ? U64_MAX : 1 + rng_below(&lab->rng, 4);
+	u64 cursor = lab->space.cursor / REPLAY_BLOCK, first;
+	unsigned int ops = rng_one_in(&lab->rng, 3) ? DISK_READ | DISK_WRITE : DISK_WRITE;
 
 	if (rng_one_in(&lab->rng, 8)) {
 		disk_fail(lab->disk, DISK_FLUSH, 0, 0, 1 + rng_below(&lab->rng, 3));
 		return;
 	}
+	if (rng_one_in(&lab->rng, 3)) {
+		first = rng_below(&lab->rng, 2) ? cursor : lab->space.start / REPLAY_BLOCK;
+		first += rng_below(&lab->rng, 80);
+		disk_fail(lab->disk, ops, first, first + rng_below(&lab->rng, 40), times);
+		if (rng_one_in(&lab->rng, 2))
+			return;
+	}
 	for (nr = 1 + rng_below(&lab->rng, lab->setup.copies); nr; nr--) {
 		copy = rng_below(&lab->rng, lab->setup.copies);
-		disk_fail(lab->disk, DISK_WRITE, (u64)copy * slot, (copy + 1ull) * slot - 1, times);
+		disk_fail(lab->disk, ops, (u64)copy * slot, (copy + 1ull) * slot - 1, times);
 	}
 }
 
@@ -176,6 +200,8 @@ static void step(struct lab *lab, const struct workload *w)
 	    dmr_metadata_in_doubt(lab->md))
 		recover(lab);
 	disk_heal(lab->disk);
+	if (w->repair && rng_below(&lab->rng, 64) < w->repair)
+		lab_repair(lab);
 	if (lab->want_cut)
 		lab_reboot(lab);
 }
@@ -195,13 +221,15 @@ static void run(const struct workload *w, const struct bug *bug, const struct op
 		setup.bug_compacts = bug->compacts;
 		setup.early_ack = bug->early_ack;
 	}
+	nr_opinions = 0;
 	lab_init(&lab, &setup);
 	for (i = 0; i < commits; i++)
 		step(&lab, w);
-	printf("%-24s states=%llu looks=%llu one_copy=%llu commits=%llu failed=%llu compactions=%llu "
-	       "reboots=%llu\n",
-	       w->name, lab.distinct, lab.looks, lab.damaged, lab.commits, lab.failed_commits,
-	       lab.compactions, lab.reboots);
+	printf("%-25s looks=%llu states=%llu one_copy=%llu both_codecs=%llu commits=%llu failed=%llu "
+	       "compactions=%llu log_blocks=%u repairs=%llu reboots=%llu\n",
+	       w->name, lab.looks, lab.distinct, lab.damaged, nr_opinions, lab.commits,
+	       lab.failed_commits, lab.compactions, lab.log_blocks, lab.repairs,
+	       lab.reboots);
 	fflush(stdout);
 	lab_exit(&lab);
 }

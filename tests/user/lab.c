@@ -15,6 +15,7 @@ static void now_good(struct lab *lab)
 
 	dmr_metadata_status(lab->md, &st);
 	lab->good = st.good;
+	lab->log_blocks = max(lab->log_blocks, st.log_blocks);
 	lab->failed_writes = lab->disk->nr_failed_writes;
 }
 
@@ -35,6 +36,7 @@ static void take_places(struct lab *lab)
 
 bool lab_open(struct lab *lab)
 {
+	bool faulty = disk_is_faulty(lab->disk);	/* some faults pass */
 	const char *error;
 
 	lab->client = lab_client(lab->disk);
@@ -44,9 +46,13 @@ bool lab_open(struct lab *lab)
 	check(!lab->formatted || lab_is_allowed(&lab->allowed, lab->acked.hash) >= 0,
 	      "boot: not what was acknowledged");
 	lab->formatted = true;
-	allow_only_acked(lab);
 	dmr_metadata_get_soft(lab->md, &lab->soft[0]);
 	lab->soft[1] = lab->soft[0];
+	/* What can't be read now may come true until it has been mended. */
+	if (faulty)
+		lab->soft[1] = lab->cut_soft;
+	else
+		allow_only_acked(lab);
 	lab_check_data(lab->disk, &lab->acked);
 	take_places(lab);
 	now_good(lab);
@@ -65,10 +71,12 @@ static void shut(struct lab *lab)
 void lab_reboot(struct lab *lab)
 {
 	struct disk *disk = lab->cut;
+	bool faulty;
 
 	lab->want_cut = false;
 	if (!disk)
 		return;
+	faulty = disk_is_faulty(disk);
 	lab->cut = NULL;
 	shut(lab);
 	lab->disk = disk;
@@ -76,7 +84,11 @@ void lab_reboot(struct lab *lab)
 	disk->context = lab;
 	lab->allowed = lab->cut_allowed;
 	lab->reboots++;
-	check(lab_open(lab), "no majority after a power cut");
+	if (lab_open(lab))
+		return;
+	check(faulty, "no majority after a power cut");
+	disk_heal(disk);
+	check(lab_mend(lab), "the copies can be read again, and can't be mended");
 }
 
 bool lab_mend(struct lab *lab)
@@ -86,6 +98,20 @@ bool lab_mend(struct lab *lab)
 	allow_only_acked(lab);
 	now_good(lab);
 	return true;
+}
+
+void lab_repair(struct lab *lab)
+{
+	u8 copy = rng_below(&lab->rng, lab->setup.copies);
+
+	if (lab->disk->nr_pending || !(lab->good & 1u << copy))
+		return;
+	lab_destroy_others(lab, lab->disk, 0, copy, 2);
+	dmr_metadata_check(lab->md);
+	now_good(lab);
+	check(lab->good & 1u << copy, "a copy that was not touched is not good");
+	check(lab_mend(lab) && lab->good == (1u << lab->setup.copies) - 1, "not repaired");
+	lab->repairs++;
 }
 
 static void acknowledge(struct lab *lab, const struct dmr_record *rec, unsigned int nr)
@@ -134,40 +160,11 @@ unsigned int lab_commit(struct lab *lab, const struct dmr_record *rec, unsigned 
 	return done;
 }
 
-static bool is_so(const struct replay *r, const struct dmr_record *rec, u32 i)
-{
-	u32 main = rec->main / REPLAY_BLOCK + i, spare = rec->spare / REPLAY_BLOCK + i;
-
-	switch (rec->kind) {
-	case DMR_REC_REMAP:
-		return r->kind[main] == DMR_REC_REMAP && r->spare[main] == spare;
-	case DMR_REC_BAD_SPARE:
-		return r->bad[spare];
-	default:
-		return r->kind[main] == rec->kind;
-	}
-}
-
-static sector_t still_so(void *context, const struct dmr_record *rec, sector_t offset, bool *so)
-{
-	const struct replay *r = context;
-	u32 first = offset / REPLAY_BLOCK, i;
-
-	*so = is_so(r, rec, first);
-	for (i = first; i < rec->sectors / REPLAY_BLOCK && is_so(r, rec, i) == *so; i++)
-		;
-	return (sector_t)(i - first) * REPLAY_BLOCK;
-}
-
 void lab_compact(struct lab *lab, unsigned int nr, bool full)
 {
-	struct dmr_live live = { .context = &lab->acked, .still = still_so };
-	u32 i;
+	struct dmr_live live = replay_live(&lab->acked);
 	int r;
 
-	for (i = 0; i < REPLAY_BLOCKS; i++)
-		live.extents += lab->acked.kind[i] && (!i || lab->acked.kind[i - 1] != lab->acked.kind[i] ||
-						       lab->acked.spare[i - 1] + 1 != lab->acked.spare[i]);
 	if (dmr_metadata_in_doubt(lab->md) ||
 	    !dmr_metadata_worth_compacting(lab->md, &live, nr, full))
 		return;

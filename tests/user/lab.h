@@ -58,10 +58,12 @@ struct lab {
 	bool want_cut;			/* keep a state of the next flush ... */
 	struct disk *cut;		/* ... here, with what a load may find */
 	struct lab_allowed cut_allowed;
+	struct dmr_soft_state cut_soft;	/* the newest */
 
 	struct lab_seen *seen;
 	u64 room, distinct;		/* states of different content */
-	u64 looks, damaged, reboots, commits, failed_commits, compactions;
+	u64 looks, damaged, reboots, repairs, commits, failed_commits, compactions;
+	u32 log_blocks;			/* the most there were */
 };
 
 void lab_init(struct lab *lab, const struct lab_setup *setup);
@@ -78,5 +80,7 @@ unsigned int lab_commit(struct lab *lab, const struct dmr_record *rec, unsigned 
 void lab_compact(struct lab *lab, unsigned int nr, bool full);
 void lab_save_soft(struct lab *lab);
 bool lab_mend(struct lab *lab);
+/* Damage copies behind everybody's back, find out and mend, but for one that is good. */
+void lab_repair(struct lab *lab);
 
 #endif

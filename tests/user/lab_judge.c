@@ -4,6 +4,13 @@
 #include <stdlib.h>
 
 #include "lab_judge.h"
+#include "opinion.h"
+
+static const struct dmr_meta_params as_asked = {
+	.main_sectors = LAB_SECTORS,
+	.spare_sectors = LAB_SECTORS,
+	.block_size = REPLAY_BLOCK * SECTOR_SIZE,
+};
 
 static u64 soft_number(const struct dmr_soft_state *soft)
 {
@@ -14,16 +21,12 @@ struct dmr_metadata *lab_open_metadata(struct dm_bufio_client *client, const str
 				       bool read_only, struct dmr_space *space,
 				       struct replay *r, const char **error)
 {
-	struct dmr_meta_params params = {
-		.bufio = client,
-		.main_sectors = LAB_SECTORS,
-		.spare_sectors = LAB_SECTORS,
-		.block_size = REPLAY_BLOCK * SECTOR_SIZE,
-		.copies = read_only ? 0 : setup->copies,
-		.spacing = read_only ? 0 : setup->spacing,
-		.read_only = read_only,
-	};
+	struct dmr_meta_params params = as_asked;
 
+	params.bufio = client;
+	params.read_only = read_only;
+	params.copies = read_only ? 0 : setup->copies;
+	params.spacing = read_only ? 0 : setup->spacing;
 	memset(space, 0, sizeof(*space));
 	replay_init(r);
 	return dmr_metadata_open(&params, space, replay_record, r, error);
@@ -37,13 +40,14 @@ struct dm_bufio_client *lab_client(struct disk *disk)
 
 /* What is in the metadata of @disk, without writing to it. False: refused. */
 static bool look_at(struct disk *disk, struct replay *r, struct dmr_soft_state *soft,
-		    const char **error)
+		    struct verdict *v, const char **error)
 {
 	static const struct lab_setup as_found;
 	struct dm_bufio_client *client = lab_client(disk);
 	struct dmr_space space;
 	struct dmr_metadata *md = lab_open_metadata(client, &as_found, true, &space, r, error);
 
+	*v = verdict_of(md, r);
 	if (md) {
 		dmr_metadata_get_soft(md, soft);
 		dmr_metadata_close(md);
@@ -165,29 +169,61 @@ static void keep_cut(struct lab *lab, struct disk *cut)
 		disk_free(lab->cut);
 	lab->cut = cut;
 	lab->cut_allowed = lab->allowed;
+	lab->cut_soft = lab->soft[1];
+}
+
+/* The slots of all copies but one can't be read, for a while or for ever. */
+static void make_unreadable(struct lab *lab, struct disk *d, u8 copy)
+{
+	u64 slot = lab->setup.spacing / REPLAY_BLOCK;
+	u64 times = rng_one_in(&lab->rng, 2) ? U64_MAX : 1 + rng_below(&lab->rng, 20);
+
+	if (copy)
+		disk_fail(d, DISK_READ, 0, copy * slot - 1, times);
+	disk_fail(d, DISK_READ, (copy + 1) * slot, lab->setup.copies * slot - 1, times);
+}
+
+/* The block is gone: zero, or rubbish. */
+static void destroy(struct lab *lab, struct disk *d, u64 block)
+{
+	u8 rubbish[DISK_BLOCK];
+
+	memset(rubbish, rng_next(&lab->rng), sizeof(rubbish));
+	disk_put(d, block, rng_one_in(&lab->rng, 2) ? NULL : page_new(rubbish));
+}
+
+void lab_destroy_others(struct lab *lab, struct disk *d, u64 first, u8 copy, u32 one_in)
+{
+	u64 block;
+
+	for (block = first; block < d->blocks; block++)
+		if (is_metadata(d->now[block]) && copy_of(d->now[block]) != copy &&
+		    rng_one_in(&lab->rng, one_in))
+			destroy(lab, d, block);
 }
 
 /*
- * Of a good copy that is whole, every other copy may be destroyed. Not while a
- * copy is dropping out: which ones are good is then known only when the commit
- * returns.
+ * Of a good copy that is whole, every other copy may be destroyed, or not be
+ * readable. Not while a copy is dropping out: which ones are good is then known
+ * only when the commit returns.
  */
 static void look_at_one_copy(struct lab *lab, const struct crash_state *s, struct replay *r)
 {
 	struct disk *d = disk_clone(s->disk);
-	u8 copy = rng_below(&lab->rng, lab->setup.copies), rubbish[DISK_BLOCK];
+	u8 copy = rng_below(&lab->rng, lab->setup.copies);
+	u64 region = (u64)lab->setup.copies * lab->setup.spacing / REPLAY_BLOCK;
+	bool unreadable = rng_one_in(&lab->rng, 2);
 	struct lab_seen found = {};
 	struct dmr_soft_state soft;
+	struct verdict v;
 	const char *error = NULL;
-	u64 block;
 
-	memset(rubbish, rng_next(&lab->rng), sizeof(rubbish));
 	if (lab->good & 1u << copy && !torn(s, copy) &&
 	    lab->disk->nr_failed_writes == lab->failed_writes) {
-		for (block = 0; block < d->blocks; block++)
-			if (is_metadata(d->now[block]) && copy_of(d->now[block]) != copy)
-				disk_put(d, block, rng_one_in(&lab->rng, 2) ? NULL : page_new(rubbish));
-		found.refused = !look_at(d, r, &soft, &error);
+		lab_destroy_others(lab, d, unreadable ? region : 0, copy, 1);
+		if (unreadable)
+			make_unreadable(lab, d, copy);
+		found.refused = !look_at(d, r, &soft, &v, &error);
 		found.state = r->hash;
 		found.soft = soft_number(&soft);
 		judge(lab, s, &found, error, ", with one good copy left");
@@ -202,23 +238,33 @@ static void look_at_one_copy(struct lab *lab, const struct crash_state *s, struc
 
 /* ------------------------------------------------------------- every flush */
 
+static void ask(struct lab *lab, const struct crash_state *s, const struct verdict *v)
+{
+	if (opinion_agrees(s->disk, &as_asked, v, &lab->rng))
+		return;
+	tell_fate(s);
+	die("commit %llu: the other reader does not agree", lab->commits);
+}
+
 static void look(const struct crash_state *s, void *context)
 {
 	struct lab *lab = context;
 	struct lab_seen *found = find_seen(lab, s->hash | 1);
 	struct dmr_soft_state soft = {};
+	struct verdict v;
 	static struct replay r;
 	const char *error = NULL;
 
 	lab->looks++;
 	if (!found->key) {
-		found->refused = !look_at(s->disk, &r, &soft, &error);
+		found->refused = !look_at(s->disk, &r, &soft, &v, &error);
 		found->key = s->hash | 1;
 		found->state = r.hash;
 		found->soft = soft_number(&soft);
 		lab->distinct++;
 		if (!found->refused)
 			lab_check_data(s->disk, &r);
+		ask(lab, s, &v);
 	}
 	judge(lab, s, found, error, "");
 	if (lab->formatted && lab->setup.copies > 1 && rng_one_in(&lab->rng, 8))

@@ -16,6 +16,9 @@ int lab_is_allowed(const struct lab_allowed *a, u64 state);
 /* Is the data of every remapped block where the state says? */
 void lab_check_data(const struct disk *disk, const struct replay *r);
 
+/* Destroy one in so many metadata blocks of the other copies, from block @first on. */
+void lab_destroy_others(struct lab *lab, struct disk *d, u64 first, u8 copy, u32 one_in);
+
 /* Looks at every state that the disk may be left in: disk->before_flush. */
 void lab_before_flush(struct disk *d, void *context);
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
+#include <zlib.h>
+
 #include "replay.h"
 #include "shim/shim.h"
 
@@ -33,6 +35,8 @@ int replay_record(void *replay, const struct dmr_record *rec)
 	if (!nr || main + nr > REPLAY_BLOCKS || spare + nr > REPLAY_BLOCKS ||
 	    (rec->main | rec->spare | rec->sectors) % REPLAY_BLOCK)
 		return -EINVAL;
+	r->nr++;
+	r->crc = crc32_z(r->crc, (const u8 *)rec, sizeof(*rec));
 	for (i = 0; i < nr; i++) {
 		switch (rec->kind) {
 		case DMR_REC_REMAP:
@@ -52,4 +56,40 @@ int replay_record(void *replay, const struct dmr_record *rec)
 		}
 	}
 	return 0;
+}
+
+static bool is_so(const struct replay *r, const struct dmr_record *rec, u32 i)
+{
+	u32 main = rec->main / REPLAY_BLOCK + i, spare = rec->spare / REPLAY_BLOCK + i;
+
+	switch (rec->kind) {
+	case DMR_REC_REMAP:
+		return r->kind[main] == DMR_REC_REMAP && r->spare[main] == spare;
+	case DMR_REC_BAD_SPARE:
+		return r->bad[spare];
+	default:
+		return r->kind[main] == rec->kind;
+	}
+}
+
+static sector_t still_so(void *context, const struct dmr_record *rec, sector_t offset, bool *so)
+{
+	const struct replay *r = context;
+	u32 first = offset / REPLAY_BLOCK, i;
+
+	*so = is_so(r, rec, first);
+	for (i = first; i < rec->sectors / REPLAY_BLOCK && is_so(r, rec, i) == *so; i++)
+		;
+	return (sector_t)(i - first) * REPLAY_BLOCK;
+}
+
+struct dmr_live replay_live(struct replay *r)
+{
+	struct dmr_live live = { .context = r, .still = still_so };
+	u32 i;
+
+	for (i = 0; i < REPLAY_BLOCKS; i++)
+		live.extents += r->kind[i] && (!i || r->kind[i - 1] != r->kind[i] ||
+					       r->spare[i - 1] + 1 != r->spare[i]);
+	return live;
 }

@@ -13,6 +13,8 @@
 
 struct replay {
 	u64 hash;
+	u64 nr;				/* records */
+	u32 crc;			/* of them all, as they stand on the spare */
 	u8 kind[REPLAY_BLOCKS];		/* enum dmr_kind's numbers; by main block */
 	u32 spare[REPLAY_BLOCKS];	/* block; 0 if there is none */
 	bool bad[REPLAY_BLOCKS];	/* by spare block */
@@ -22,5 +24,8 @@ void replay_init(struct replay *r);
 
 /* 0, or -EINVAL for a record that is none. A dmr_record_fn. */
 int replay_record(void *replay, const struct dmr_record *rec);
+
+/* What is still so, for a compaction. */
+struct dmr_live replay_live(struct replay *r);
 
 #endif

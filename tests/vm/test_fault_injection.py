@@ -66,6 +66,8 @@ def _disarm(fault: str) -> bool:
 
 # What a debug kernel writes for an injected fault, with the way that led there.
 INJECTED = re.compile(r"FAULT_INJECTION: forcing a failure.*?</TASK>", re.DOTALL)
+# What the kernel itself says, with a trace, when one of its functions gets no memory for us.
+REFUSED = re.compile(r"kmem_cache_create\w*\(\w+\) failed with error -12.*?</TASK>", re.DOTALL)
 SITE = re.compile(r"\]  (?P<function>\w+)\+(?P<offset>0x[0-9a-f]+)/\S+ \[dm_remap_v4\]")
 
 
@@ -266,6 +268,8 @@ def test_no_allocation_is_needed_to_keep_what_was_acknowledged(
     assert (now.mode, now.check, now.valid, now.errors) == ("rw", "-", 5, ())
     reached = sites(box.guest.machine.console.text())
     box.guest.machine.console.ignore(INJECTED)
-    assert survived >= len(reached) > 5
+    box.guest.machine.console.ignore(REFUSED)
+    # A kernel that has seen one allocation without warnings says no more where later faults are.
+    assert survived >= max(20, len(reached))
     with capsys.disabled():
-        print(f"\n{fault}: {survived} faults at {len(reached)} sites survived: {' '.join(sorted(reached))}")
+        print(f"\n{fault}: {survived} faults survived, among them at {' '.join(sorted(reached))}")

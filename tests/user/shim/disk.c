@@ -10,6 +10,8 @@
 
 /* ------------------------------------------------------------------ pages */
 
+static u64 pages;
+
 static u64 hash_piece(const u8 *p)
 {
 	u64 words[PIECE / 8], hash = 0, any = 0;
@@ -31,6 +33,7 @@ struct page *page_new(const void *data)
 
 	check(p, "no memory");
 	p->refs = 1;
+	p->serial = ++pages;
 	memcpy(p->data, data, DISK_BLOCK);
 	for (i = 0; i < BLOCK_PIECES; i++)
 		p->hash[i] = hash_piece(p->data + i * PIECE);
@@ -44,6 +47,7 @@ struct page *page_join(const struct page *over, const struct page *under, u8 mas
 
 	check(p, "no memory");
 	p->refs = 1;
+	p->serial = ++pages;
 	for (i = 0; i < BLOCK_PIECES; i++) {
 		const struct page *from = mask & 1u << i ? over : under;
 
@@ -155,6 +159,24 @@ void disk_fail(struct disk *d, unsigned int ops, u64 first, u64 last, u64 times)
 void disk_heal(struct disk *d)
 {
 	memset(d->fault, 0, sizeof(d->fault));
+}
+
+bool disk_is_faulty(const struct disk *d)
+{
+	unsigned int i;
+
+	for (i = 0; i < DISK_MAX_FAULTS; i++)
+		if (d->fault[i].times)
+			return true;
+	return false;
+}
+
+u64 disk_page(const struct disk *d, u64 block, const u8 **data)
+{
+	const struct page *p = block < d->blocks ? d->now[block] : NULL;
+
+	*data = p ? p->data : NULL;
+	return p ? p->serial : 0;
 }
 
 static bool fails(struct disk *d, unsigned int op, u64 block)

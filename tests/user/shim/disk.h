@@ -17,6 +17,7 @@
 
 struct page {
 	u32 refs;
+	u64 serial;			/* no two pages have the same */
 	u64 hash[BLOCK_PIECES];		/* of each sector; 0 if it is zero */
 	u8 data[DISK_BLOCK];
 };
@@ -79,9 +80,13 @@ int disk_flush(struct disk *d);
 /* The next @times operations on the blocks fail with EIO. */
 void disk_fail(struct disk *d, unsigned int ops, u64 first, u64 last, u64 times);
 void disk_heal(struct disk *d);
+bool disk_is_faulty(const struct disk *d);
 
 /* Replace content behind everybody's back, stable at once. Takes over @page. */
 void disk_put(struct disk *d, u64 block, struct page *page);
+
+/* What a block holds, for readers that keep what they have seen: the serial of its page, or 0 (zeros). */
+u64 disk_page(const struct disk *d, u64 block, const u8 **data);
 
 struct page *page_new(const void *data);
 /* The sectors of @mask from @over (NULL: zero), the others from @under. */

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* An image, loaded and used as the target does it. */
+#include <stdlib.h>
+
+#include <linux/errno.h>
+#include <linux/minmax.h>
+#include <linux/rcupdate.h>
+
+#include "dm-remap-v4-map.h"
+#include "dm-remap-v4-metadata.h"
+#include "image.h"
+#include "opinion.h"
+#include "shim/bufio.h"
+
+/* What load_record() and take_remapped() know of the target. */
+struct dmr_target {
+	struct dmr_map map;
+	struct dmr_space space;
+	sector_t block, main_sectors;
+};
+
+static void dmr_lookup(struct dmr_target *c, sector_t sector, sector_t max, struct dmr_extent *ex)
+{
+	rcu_read_lock();
+	dmr_map_lookup(&c->map, sector, max, ex);
+	rcu_read_unlock();
+}
+
+/* Cut out of dm-remap-v4-activate.c, whose other functions are not for user space. */
+#include "load_record.inc"
+
+u64 image_loaded, image_refused;
+
+struct loaded {
+	struct dmr_meta_params params;
+	struct dmr_target target;
+	struct dmr_metadata *md;	/* NULL: refused */
+	struct replay r;
+};
+
+static int keep_record(void *context, const struct dmr_record *rec)
+{
+	struct loaded *l = context;
+	int r = load_record(&l->target, rec);
+
+	check(r || !replay_record(&l->r, rec), "a record that can't be is accepted");
+	return r;
+}
+
+static void open_image(struct loaded *l, struct disk *d, bool read_only)
+{
+	const char *error = NULL;
+
+	memset(&l->target, 0, sizeof(l->target));
+	l->target.block = REPLAY_BLOCK;
+	l->target.main_sectors = IMAGE_SECTORS;
+	check(!dmr_map_init(&l->target.map), "no memory");
+	replay_init(&l->r);
+	l->params = (struct dmr_meta_params){
+		.main_sectors = IMAGE_SECTORS, .spare_sectors = IMAGE_SECTORS,
+		.block_size = REPLAY_BLOCK * SECTOR_SIZE, .read_only = read_only,
+	};
+	l->params.bufio = dm_bufio_client_create(disk_bdev(d), DMR_META_BLOCK, DMR_META_BUFFERS,
+						 0, NULL, NULL, 0);
+	l->md = dmr_metadata_open(&l->params, &l->target.space, keep_record, l, &error);
+	check(l->md || error, "refused without a word");
+	if (l->md && take_remapped(&l->target)) {
+		dmr_metadata_close(l->md);
+		l->md = NULL;
+	}
+}
+
+static void close_image(struct loaded *l)
+{
+	if (l->md)
+		dmr_metadata_close(l->md);
+	dmr_space_exit(&l->target.space);
+	dmr_map_exit(&l->target.map);
+	dm_bufio_client_destroy(l->params.bufio);
+}
+
+static void use(struct disk *d, const struct verdict *found)
+{
+	static struct loaded l, after;
+	struct dmr_record rec = { .sectors = REPLAY_BLOCK, .kind = DMR_REC_PENDING };
+	struct dmr_meta_status st;
+	unsigned int done;
+	bool committed;
+
+	open_image(&l, d, false);
+	check(l.md ? l.r.crc == found->records_crc : !d->nr_log, "to write it is another matter");
+	if (!l.md) {
+		close_image(&l);	/* a feature that allows reading only */
+		return;
+	}
+	check(dmr_metadata_mend(l.md) >= 0, "the disk is well, and it can't be mended");
+	dmr_metadata_status(l.md, &st);
+	check(st.valid == st.copies, "%u of %u copies after a mend", st.valid, st.copies);
+	check(dmr_metadata_check(l.md) == st.copies, "a mended copy is not good");
+	committed = !dmr_metadata_commit(l.md, &rec, 1, &done);
+	open_image(&after, d, true);
+	check(after.md, "refused after a commit");
+	check(after.r.nr == found->records + committed, "%llu records after %llu and a commit",
+	      after.r.nr, found->records);
+	close_image(&after);
+	close_image(&l);
+}
+
+void image_try(const u8 *description, size_t len, struct rng *rng)
+{
+	struct disk *d = image_from(description, len);
+	static struct loaded l;
+	struct verdict v;
+
+	open_image(&l, d, true);
+	v = verdict_of(l.md, &l.r);
+	check(!d->nr_log, "a read-only open wrote");
+	check(opinion_agrees(d, &l.params, &v, rng), "the other reader does not agree");
+	close_image(&l);
+	image_loaded += !v.refused;
+	image_refused += v.refused;
+	if (!v.refused)
+		use(d, &v);
+	disk_free(d);
+}

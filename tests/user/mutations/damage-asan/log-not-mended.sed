@@ -1,0 +1,3 @@
+# A mend leaves the log as it is.
+# Caught as: copies mended
+s/(md->good & bit ? 0 : WRITE_LOG)/0/
