@@ -216,19 +216,22 @@ int dmr_activate(struct dmr_target *c)
 	r = claim_spare(c);
 	if (r)
 		return r;
+	/* As soon as it is live a message may set the worker to work. */
 	mutex_lock(&c->live);
 	r = load_metadata(c);
-	if (r)
+	if (r) {
 		unload_metadata(c);
+	} else {
+		dmr_breaker_reset(c);
+		c->in_doubt = false;
+		WRITE_ONCE(c->divert, !dmr_map_empty(&c->map));
+		dmr_txn_refill(c);
+	}
 	mutex_unlock(&c->live);
 	if (r) {
 		release_spare(c);
 		return r;
 	}
-	dmr_breaker_reset(c);
-	dmr_txn_refill(c);
-	c->in_doubt = false;
-	WRITE_ONCE(c->divert, !dmr_map_empty(&c->map));
 	dmr_sysfs_add(c);
 	queue_delayed_work(c->wq, &c->autosave, READ_ONCE(dmr_autosave_interval) * HZ);
 	return 0;

@@ -1,7 +1,7 @@
 """Random ioctls from several processes at once: whatever is asked, the kernel stays well.
 
-Five minutes under the debug kernel, if there is one, or one under Debian's; DM_REMAP_FUZZ_SECONDS
-says otherwise.
+Five minutes on the kasan kernel, if there is one, or one on Debian's; DM_REMAP_FUZZ_SECONDS says
+otherwise.
 """
 
 import json

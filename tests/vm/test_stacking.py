@@ -204,10 +204,11 @@ def by_dmsetup(guest: Guest, name: str = "mapped") -> dict[str, Any]:
 
 def agree(guest: Guest) -> dict[str, Any]:
     """Ask both, compare, and give what they agree on."""
-    # Events are raised a moment after what they tell.
-    guest.python("import time; time.sleep(0.2)")
-    mine = by_dmsetup(guest)
-    (theirs,) = ok(guest, "status", "mapped")
+    # Events, and udev with them, come a moment after what they tell: ask until nothing changes.
+    mine: dict[str, Any] = {}
+    while mine != (now := by_dmsetup(guest)):
+        mine = now
+        (theirs,) = ok(guest, "status", "mapped")
     for target in theirs["targets"]:
         target.pop("healthy")
     assert theirs == mine
