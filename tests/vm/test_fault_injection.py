@@ -67,7 +67,9 @@ def _disarm(fault: str) -> bool:
 # What a debug kernel writes for an injected fault, with the way that led there.
 INJECTED = re.compile(r"FAULT_INJECTION: forcing a failure.*?</TASK>", re.DOTALL)
 # What the kernel itself says, with a trace, when one of its functions gets no memory for us.
-REFUSED = re.compile(r"kmem_cache_create\w*\(\w+\) failed with error -12.*?</TASK>", re.DOTALL)
+REFUSED = re.compile(
+    r"(kmem_cache_create\w*\(\w+\) failed with error -12|: vmalloc error: size).*?</TASK>", re.DOTALL
+)
 SITE = re.compile(r"\]  (?P<function>\w+)\+(?P<offset>0x[0-9a-f]+)/\S+ \[dm_remap_v4\]")
 
 
