@@ -7,6 +7,7 @@
 #include <linux/dm-bufio.h>
 #include <linux/list.h>
 
+#include "dm-remap-v4-replay.h"
 #include "dm-remap-v4.h"
 
 #define DM_MSG_PREFIX "remap-v4"
@@ -61,68 +62,6 @@ static void release_spare(struct dmr_target *c)
 	mutex_unlock(&claim_lock);
 }
 
-/* Check a record against the devices and replay it. */
-static int load_record(void *context, const struct dmr_record *rec)
-{
-	struct dmr_target *c = context;
-	u64 main = rec->main, spare = rec->spare, len = rec->sectors, n;
-	bool on_main = rec->kind != DMR_REC_BAD_SPARE;
-	bool on_spare = rec->kind == DMR_REC_REMAP || rec->kind == DMR_REC_BAD_SPARE;
-	enum dmr_kind kind;
-
-	if (!len || len & (c->block - 1) || (main | spare) & (c->block - 1))
-		return -EINVAL;
-	if (on_main && (main >= c->main_sectors || len > c->main_sectors - main))
-		return -EINVAL;
-	if (on_spare && (spare < c->space.start || spare >= c->space.end ||
-			 len > c->space.end - spare))
-		return -EINVAL;
-	if ((!on_main && main) || (!on_spare && spare))
-		return -EINVAL;
-
-	switch (rec->kind) {
-	case DMR_REC_BAD_SPARE:
-		/* May be recorded again, in part or whole. */
-		for (; len; spare += c->block, len -= c->block)
-			dmr_space_take(&c->space, spare, c->block);
-		return 0;
-	case DMR_REC_REMAP:
-		kind = DMR_REMAP;
-		break;
-	case DMR_REC_PENDING:
-		kind = DMR_PENDING;
-		break;
-	case DMR_REC_FREE:
-		kind = DMR_LINEAR;
-		break;
-	default:
-		return -EINVAL;
-	}
-	for (; len; main += n, spare += n, len -= n) {
-		n = min_t(u64, len, DMR_MAX_RECORD_SECTORS);
-		if (dmr_map_reserve(&c->map, 4))
-			return -ENOMEM;
-		dmr_map_set(&c->map, main, n, kind, spare);
-	}
-	return 0;
-}
-
-/* After the replay: the places of all remaps are in use, each once. */
-static int take_remapped(struct dmr_target *c)
-{
-	sector_t cursor = c->space.cursor, sector = 0;
-	struct dmr_extent ex;
-
-	for (; sector < c->main_sectors; sector += ex.len) {
-		dmr_lookup(c, sector, c->main_sectors - sector, &ex);
-		if (ex.kind == DMR_REMAP &&
-		    dmr_space_take(&c->space, ex.spare, ex.len))
-			return -EINVAL;
-	}
-	c->space.cursor = cursor;
-	return 0;
-}
-
 static int wanted_uuid(struct dmr_target *c, struct dmr_meta_params *p)
 {
 	static const char prefix[] = "DMREMAP-";
@@ -158,6 +97,12 @@ static int load_metadata(struct dmr_target *c)
 		.spacing = c->spacing,
 		.read_only = c->read_only,
 	};
+	struct dmr_replay replay = {
+		.map = &c->map,
+		.space = &c->space,
+		.main_sectors = c->main_sectors,
+		.block = c->block,
+	};
 	struct dmr_soft_state soft;
 	const char *error = NULL;
 	int r;
@@ -166,9 +111,11 @@ static int load_metadata(struct dmr_target *c)
 		DMERR("%s: the DM uuid does not end in a uuid", c->name);
 		return -EINVAL;
 	}
-	c->md = dmr_metadata_open(&params, &c->space, load_record, c, &error);
-	if (c->md && take_remapped(c)) {
-		error = "Two remaps share a place on the spare";
+	c->md = dmr_metadata_open(&params, &c->space, dmr_replay_record, &replay, &error);
+	r = c->md ? dmr_replay_finish(&replay) : 0;
+	if (r) {
+		error = r == -ENOMEM ? "No memory for the free space of the spare" :
+				       "Two remaps share a place on the spare";
 		dmr_metadata_close(c->md);
 		c->md = NULL;
 	}

@@ -1335,6 +1335,11 @@ static int feed(struct dmr_metadata *md, const struct disk_record *d,
 	return fn(context, &r);
 }
 
+static const char *refused_record(int error)
+{
+	return error == -ENOMEM ? "Out of memory" : "The metadata holds an impossible record";
+}
+
 /* Replay the log, then the header; find out which copies lack something. */
 static const char *load_records(struct dmr_metadata *md, dmr_record_fn fn,
 				void *context)
@@ -1342,6 +1347,7 @@ static const char *load_records(struct dmr_metadata *md, dmr_record_fn fn,
 	struct disk_log *log = md->log;
 	u32 i, j, crc = 0, nr = le32_to_cpu(md->hdr->log_blocks);
 	u8 newest_in;
+	int r;
 
 	for (i = 0; i < nr; i++) {
 		prefetch_log(md, i, nr - i);
@@ -1349,17 +1355,21 @@ static const char *load_records(struct dmr_metadata *md, dmr_record_fn fn,
 			return "A block of the log is damaged in every copy of the metadata";
 		md->good &= newest_in;
 		crc = ~crc32_le(~crc, (u8 *)log->record, sizeof(log->record));
-		for (j = 0; j < RECORDS_PER_BLOCK; j++)
-			if (feed(md, &log->record[j], fn, context))
-				return "The metadata holds an impossible record";
+		for (j = 0; j < RECORDS_PER_BLOCK; j++) {
+			r = feed(md, &log->record[j], fn, context);
+			if (r)
+				return refused_record(r);
+		}
 	}
 	if (crc != le32_to_cpu(md->hdr->log_crc))
 		return "The log of the metadata lacks records that were acknowledged";
 
 	nr = le32_to_cpu(md->hdr->nr_records);
-	for (i = 0; i < nr; i++)
-		if (feed(md, &md->hdr->record[i], fn, context))
-			return "The metadata holds an impossible record";
+	for (i = 0; i < nr; i++) {
+		r = feed(md, &md->hdr->record[i], fn, context);
+		if (r)
+			return refused_record(r);
+	}
 	return NULL;
 }
 

@@ -32,6 +32,9 @@ enum dmr_record_kind {
 	DMR_REC_BAD_SPARE = 8,
 };
 
+/* The longest that is written; a longer one is read all the same. */
+#define DMR_MAX_RECORD_SECTORS	32768
+
 struct dmr_record {
 	u64 main;		/* sector of the main device; 0 for BAD_SPARE */
 	u64 spare;		/* sector of the spare; 0 for PENDING and FREE */

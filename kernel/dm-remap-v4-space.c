@@ -148,6 +148,23 @@ int dmr_space_take(struct dmr_space *sp, sector_t at, sector_t len)
 	return carve(sp, x, at, len);
 }
 
+int dmr_space_take_rest(struct dmr_space *sp, sector_t at, sector_t len)
+{
+	sector_t end = at + len, n;
+	struct dmr_free_extent *x;
+	int r;
+
+	while ((x = find(sp, at)) && x->start < end) {
+		at = max(at, x->start);
+		n = min(x->end, end) - at;
+		r = carve(sp, x, at, n);
+		if (r)
+			return r;
+		at += n;
+	}
+	return 0;
+}
+
 void dmr_space_free(struct dmr_space *sp, sector_t at, sector_t len)
 {
 	sector_t end = at + len;

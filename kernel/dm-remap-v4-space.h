@@ -44,8 +44,11 @@ void dmr_space_refill(struct dmr_space *sp);
 sector_t dmr_space_alloc(struct dmr_space *sp, sector_t len, sector_t unit,
 			 sector_t *at);
 
-/* Take exactly [@at, @at + @len). -EBUSY if any of it is not free. */
+/* Take exactly [@at, @at + @len). -EBUSY if any of it is not free, or -ENOMEM. */
 int dmr_space_take(struct dmr_space *sp, sector_t at, sector_t len);
+
+/* Take what is still free of it. -ENOMEM: nothing of it was taken. */
+int dmr_space_take_rest(struct dmr_space *sp, sector_t at, sector_t len);
 
 /*
  * Give [@at, @at + @len) back. If there is no memory to remember it, the

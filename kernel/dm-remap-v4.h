@@ -3,12 +3,14 @@
  * What the files of the target share. The way of a bio:
  *
  *   dm-remap-v4-real-main.c  map, end_io: the healthy path, and what leaves it
- *   dm-remap-v4-recover.c    the worker: failed bios are narrowed, saved and
- *                            completed
+ *   dm-remap-v4-recover.c    the worker: failed bios are looked into and
+ *                            completed, in rounds
+ *   dm-remap-v4-narrow.c     which blocks fail, and where their data goes
  *   dm-remap-v4-breaker.c    is it the block or the device?
  *   dm-remap-v4-txn.c        what was found becomes durable, then visible
  *   dm-remap-v4-relocate.c   blocks moved on request (messages)
  *   dm-remap-v4-activate.c   what happens on resume and suspend
+ *   dm-remap-v4-replay.c     what the log says becomes the map
  *
  * Contexts: "worker" below means the one ordered workqueue c->wq; whatever is
  * marked so needs no lock, because nothing else touches it while the device is
@@ -31,7 +33,6 @@
 #include "dm-remap-v4-space.h"
 
 #define DMR_TXN_RECORDS		512
-#define DMR_MAX_RECORD_SECTORS	32768
 #define DMR_BOUNCE_PAGES	16
 #define DMR_BOUNCE_SECTORS	(DMR_BOUNCE_PAGES * (PAGE_SIZE >> SECTOR_SHIFT))
 #define DMR_REQUEST_SECTORS	2048	/* the most that one request moves */
@@ -201,19 +202,23 @@ void dmr_deactivate(struct dmr_target *c);
 /* dm-remap-v4-recover.c */
 void dmr_worker(struct work_struct *work);
 void dmr_autosave(struct work_struct *work);
-blk_status_t dmr_data_io(struct dmr_target *c, const struct dmr_data *data,
-			 sector_t offset, sector_t len, enum req_op op,
-			 struct block_device *bdev, sector_t at);
-blk_status_t dmr_read_run(struct dmr_target *c, const struct dmr_data *data,
-			  sector_t offset, sector_t sector, sector_t len);
-blk_status_t dmr_write_to_spare(struct dmr_target *c, const struct dmr_data *data,
-				sector_t offset, sector_t sector, sector_t len);
+int dmr_save_soft(struct dmr_target *c);
 
 /* Commit what was noted. Bios and requests that count on it fail if it does. */
 int dmr_round_commit(struct dmr_target *c);
+
+/* dm-remap-v4-narrow.c */
+blk_status_t dmr_data_io(struct dmr_target *c, const struct dmr_data *data,
+			 sector_t offset, sector_t len, enum req_op op,
+			 struct block_device *bdev, sector_t at);
 void dmr_lookup(struct dmr_target *c, sector_t sector, sector_t max,
 		struct dmr_extent *ex);
-int dmr_save_soft(struct dmr_target *c);
+blk_status_t dmr_read_run(struct dmr_target *c, const struct dmr_data *data,
+			  sector_t offset, sector_t sector, sector_t len);
+blk_status_t dmr_write_run(struct dmr_target *c, const struct dmr_data *data,
+			   sector_t sector, sector_t len);
+blk_status_t dmr_write_to_spare(struct dmr_target *c, const struct dmr_data *data,
+				sector_t offset, sector_t sector, sector_t len);
 
 /* dm-remap-v4-txn.c */
 struct dmr_txn *dmr_txn_create(void);

@@ -60,7 +60,7 @@ static void move(u32 block)
 	poke(moving[block], 0);
 }
 
-/* dmr_hold_begin() and dmr_hold_end() of dm-remap-v4-recover.c. */
+/* As in dm-remap-v4-recover.c. */
 static void hold_begin(void)
 {
 	WRITE_ONCE(divert, true);

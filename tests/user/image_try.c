@@ -3,37 +3,19 @@
 #include <stdlib.h>
 
 #include <linux/errno.h>
-#include <linux/minmax.h>
-#include <linux/rcupdate.h>
 
-#include "dm-remap-v4-map.h"
-#include "dm-remap-v4-metadata.h"
+#include "dm-remap-v4-replay.h"
 #include "image.h"
 #include "opinion.h"
 #include "shim/bufio.h"
-
-/* What load_record() and take_remapped() know of the target. */
-struct dmr_target {
-	struct dmr_map map;
-	struct dmr_space space;
-	sector_t block, main_sectors;
-};
-
-static void dmr_lookup(struct dmr_target *c, sector_t sector, sector_t max, struct dmr_extent *ex)
-{
-	rcu_read_lock();
-	dmr_map_lookup(&c->map, sector, max, ex);
-	rcu_read_unlock();
-}
-
-/* Cut out of dm-remap-v4-activate.c, whose other functions are not for user space. */
-#include "load_record.inc"
 
 u64 image_loaded, image_refused;
 
 struct loaded {
 	struct dmr_meta_params params;
-	struct dmr_target target;
+	struct dmr_map map;
+	struct dmr_space space;
+	struct dmr_replay replay;
 	struct dmr_metadata *md;	/* NULL: refused */
 	struct replay r;
 };
@@ -41,7 +23,7 @@ struct loaded {
 static int keep_record(void *context, const struct dmr_record *rec)
 {
 	struct loaded *l = context;
-	int r = load_record(&l->target, rec);
+	int r = dmr_replay_record(&l->replay, rec);
 
 	check(r || !replay_record(&l->r, rec), "a record that can't be is accepted");
 	return r;
@@ -51,10 +33,13 @@ static void open_image(struct loaded *l, struct disk *d, bool read_only)
 {
 	const char *error = NULL;
 
-	memset(&l->target, 0, sizeof(l->target));
-	l->target.block = REPLAY_BLOCK;
-	l->target.main_sectors = IMAGE_SECTORS;
-	check(!dmr_map_init(&l->target.map), "no memory");
+	memset(&l->map, 0, sizeof(l->map));
+	memset(&l->space, 0, sizeof(l->space));
+	l->replay = (struct dmr_replay){
+		.map = &l->map, .space = &l->space,
+		.main_sectors = IMAGE_SECTORS, .block = REPLAY_BLOCK,
+	};
+	check(!dmr_map_init(&l->map), "no memory");
 	replay_init(&l->r);
 	l->params = (struct dmr_meta_params){
 		.main_sectors = IMAGE_SECTORS, .spare_sectors = IMAGE_SECTORS,
@@ -62,9 +47,9 @@ static void open_image(struct loaded *l, struct disk *d, bool read_only)
 	};
 	l->params.bufio = dm_bufio_client_create(disk_bdev(d), DMR_META_BLOCK, DMR_META_BUFFERS,
 						 0, NULL, NULL, 0);
-	l->md = dmr_metadata_open(&l->params, &l->target.space, keep_record, l, &error);
+	l->md = dmr_metadata_open(&l->params, &l->space, keep_record, l, &error);
 	check(l->md || error, "refused without a word");
-	if (l->md && take_remapped(&l->target)) {
+	if (l->md && dmr_replay_finish(&l->replay)) {
 		dmr_metadata_close(l->md);
 		l->md = NULL;
 	}
@@ -74,8 +59,8 @@ static void close_image(struct loaded *l)
 {
 	if (l->md)
 		dmr_metadata_close(l->md);
-	dmr_space_exit(&l->target.space);
-	dmr_map_exit(&l->target.map);
+	dmr_space_exit(&l->space);
+	dmr_map_exit(&l->map);
 	dm_bufio_client_destroy(l->params.bufio);
 }
 

@@ -134,6 +134,22 @@ static void take(sector_t longest)
 	nr_takes++;
 }
 
+static void take_rest(sector_t longest)
+{
+	sector_t at = start + rng_below(&rng, end - start), i;
+	sector_t len = 1 + rng_below(&rng, min(longest, end - at));
+	int r;
+
+	maybe_fail();
+	r = dmr_space_take_rest(&space, at, len);
+	if (failed() && r == -ENOMEM)
+		return;
+	check(!r, "take the rest of %llu + %llu: %d", at, len, r);
+	for (i = 0; i < len; i++)
+		taken[at + i] = true;
+	nr_takes++;
+}
+
 static void give_back(sector_t longest)
 {
 	sector_t at = start + rng_below(&rng, end - start), len, i;
@@ -175,7 +191,7 @@ static void run(sector_t sectors, sector_t longest, u64 count)
 		if (what < filling)
 			alloc(longest);
 		else if (what == 9)
-			take(longest);
+			rng_one_in(&rng, 2) ? take(longest) : take_rest(longest);
 		else
 			give_back(longest);
 		if (rng_one_in(&rng, 200))

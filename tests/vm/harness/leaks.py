@@ -7,11 +7,16 @@ from .errors import KernelWarning
 if TYPE_CHECKING:
     from .guest import Guest
 
+# kmem_cache_create() of 6.1 loses the name of its sysfs object if the directory for it can't be
+# made: an injected fault shows it under dm_bufio_client_create().
+_NOT_OURS = "] sysfs_slab_add+"
+
 
 def check(guest: "Guest") -> None:
     """Raise KernelWarning if memory that the module allocated can't be reached any more."""
     found = guest.call(_scan, timeout=180)
-    ours = [leak for leak in found.split("unreferenced object ")[1:] if "[dm_remap_v4]" in leak]
+    leaks = found.split("unreferenced object ")[1:]
+    ours = [leak for leak in leaks if "[dm_remap_v4]" in leak and _NOT_OURS not in leak]
     if ours:
         raise KernelWarning(f"{len(ours)} leaks of the module, among them:\n" + "\n".join(ours[:5]))
 
