@@ -167,8 +167,10 @@ int dmr_activate(struct dmr_target *c)
 	mutex_lock(&c->live);
 	r = load_metadata(c);
 	if (r) {
+		WRITE_ONCE(c->mode, DMR_FAIL);
 		unload_metadata(c);
 	} else {
+		dmr_map_loaded(&c->map);
 		dmr_breaker_reset(c);
 		c->in_doubt = false;
 		WRITE_ONCE(c->divert, !dmr_map_empty(&c->map));
@@ -194,7 +196,13 @@ void dmr_deactivate(struct dmr_target *c)
 	/* Messages may still come, and find the device suspended. */
 	mutex_lock(&c->live);
 	dmr_save_soft(c);
+	/* Where it could not be recorded before. */
+	if (dmr_meta(c).needs_check)
+		dmr_metadata_mend(c->md);
 	unload_metadata(c);
 	mutex_unlock(&c->live);
 	release_spare(c);
+	/* Behind a reload the table's events reach nobody; its uevents follow. */
+	if (delayed_work_pending(&c->event_work))
+		dm_table_event(c->ti->table);
 }

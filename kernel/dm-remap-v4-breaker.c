@@ -14,8 +14,8 @@
 #define DM_MSG_PREFIX "remap-v4"
 
 #define PROBES		5
-#define READ_RUN	8	/* bad blocks in a row between two probes */
-#define WRITE_RUN	8	/* before the first; then twice as many each time */
+#define READ_RUN	8	/* failed writes in a row between two probes by reading */
+#define WRITE_RUN	8	/* before the first by writing; then twice as many */
 
 static sector_t probe_place(const struct dmr_target *c, unsigned int i)
 {
@@ -63,30 +63,38 @@ static bool reads_anywhere(struct dmr_target *c)
 void dmr_breaker_reset(struct dmr_target *c)
 {
 	WRITE_ONCE(c->breaker, false);
-	c->read_run = 0;
 	c->write_run = 0;
 	c->write_probe_at = WRITE_RUN;
 }
 
-void dmr_breaker_success(struct dmr_target *c, enum req_op op)
+void dmr_breaker_written(struct dmr_target *c)
 {
-	if (op_is_write(op)) {
-		c->write_run = 0;
-		c->write_probe_at = WRITE_RUN;
-	} else {
-		c->read_run = 0;
-	}
+	c->write_run = 0;
+	c->write_probe_at = WRITE_RUN;
 }
 
 bool dmr_breaker_believes(struct dmr_target *c, enum req_op op)
 {
-	unsigned int *run = op_is_write(op) ? &c->write_run : &c->read_run;
-
 	if (c->breaker)
 		return false;
-	if ((*run)++ % READ_RUN || reads_anywhere(c))
+	/* What becomes pending is lost: for reads ask each time. */
+	if ((op_is_write(op) && c->write_run++ % READ_RUN) || reads_anywhere(c))
 		return true;
 	trip(c, "the main device fails everywhere");
+	return false;
+}
+
+bool dmr_spare_answers(struct dmr_target *c)
+{
+	sector_t step = round_down(div_u64(c->spare_sectors - c->block, PROBES - 1),
+				   c->block);
+	struct dmr_data data = dmr_bounce(c, 1);
+	unsigned int i;
+
+	for (i = 0; i < PROBES; i++)
+		if (!dmr_data_io(c, &data, 0, c->block, REQ_OP_READ,
+				 c->spare->bdev, step * i))
+			return true;
 	return false;
 }
 

@@ -53,14 +53,18 @@ static void send_uevent(struct dmr_target *c, enum dmr_action what,
 	struct mapped_device *md = dm_table_get_md(c->ti->table);
 	char text[6][DM_UUID_LEN + 16];
 	char target[] = "DM_TARGET=dm-remap-v4", action[48];
+	char name[DM_NAME_LEN], uuid[DM_UUID_LEN];
 	char *envp[9] = {
 		target, action, text[0], text[1], text[2],
 		text[3], text[4], text[5], NULL,
 	};
 
+	/* It may have been renamed since it was resumed. */
+	if (dm_copy_name_and_uuid(md, name, uuid))
+		return;
 	snprintf(action, sizeof(action), "DM_ACTION=%s", action_name[what]);
-	snprintf(text[0], sizeof(text[0]), "DM_NAME=%s", c->name);
-	snprintf(text[1], sizeof(text[1]), "DM_UUID=%s", c->uuid);
+	snprintf(text[0], sizeof(text[0]), "DM_NAME=%s", name);
+	snprintf(text[1], sizeof(text[1]), "DM_UUID=%s", uuid);
 	snprintf(text[2], sizeof(text[2]), "DM_SEQNUM=%u", ++c->uevent_seq);
 	snprintf(text[3], sizeof(text[3]), "DM_SECTOR=%llu",
 		 (unsigned long long)ev->sector);

@@ -160,7 +160,10 @@ static struct dmr_leaf *writer_leaf(struct dmr_dir *dir, u32 s)
 	return rcu_dereference_protected(dir->slot[s].leaf, true);
 }
 
-/* Never fails: an element comes back when a grace period ends. */
+/*
+ * Never fails: an element comes back when a grace period ends. Each split keeps
+ * one for good, so after many of them without memory it waits for the allocator.
+ */
 static struct dmr_leaf *alloc_leaf(struct dmr_map *map)
 {
 	struct dmr_leaf *leaf = mempool_alloc(&map->leaves, GFP_NOIO);
@@ -186,6 +189,12 @@ static struct dmr_dir *alloc_dir(u32 room)
 		dir->room = room;
 	}
 	return dir;
+}
+
+static void wait_for_readers(struct dmr_map *map)
+{
+	if (!map->loading)
+		synchronize_rcu();
 }
 
 /* Counts extents as a reader sees them: cut ones that continue are one. */
@@ -263,7 +272,7 @@ static void split_leaf(struct dmr_map *map, u32 s)
 
 	/* Publishes both leaves and every slot at once. */
 	rcu_assign_pointer(map->dir, new);
-	synchronize_rcu();
+	wait_for_readers(map);
 	map->unused = old;
 	mempool_free(leaf, &map->leaves);
 }
@@ -303,7 +312,10 @@ static void set_in_slot(struct dmr_map *map, u32 s, sector_t start, sector_t end
 	account(map, old, -1);
 	account(map, new, 1);
 	rcu_assign_pointer(dir->slot[s].leaf, new);
-	call_rcu(&old->rcu, free_leaf_rcu);
+	if (map->loading)
+		mempool_free(old, &map->leaves);
+	else
+		call_rcu(&old->rcu, free_leaf_rcu);
 }
 
 void dmr_map_set(struct dmr_map *map, sector_t sector, sector_t len,
@@ -355,7 +367,7 @@ int dmr_map_reserve(struct dmr_map *map, unsigned int nr)
 	memcpy(a->slot, dir->slot, dir->nr * sizeof(dir->slot[0]));
 	a->nr = dir->nr;
 	rcu_assign_pointer(map->dir, a);
-	synchronize_rcu();
+	wait_for_readers(map);
 	kvfree(dir);
 	kvfree(map->unused);
 	map->unused = b;
@@ -383,12 +395,18 @@ static void add_first_leaf(struct dmr_map *map)
 
 void dmr_map_clear(struct dmr_map *map)
 {
+	map->loading = true;
 	free_leaves(map);
 	add_first_leaf(map);
 	WRITE_ONCE(map->nr_remap, 0);
 	WRITE_ONCE(map->nr_pending, 0);
 	WRITE_ONCE(map->remap_sectors, 0);
 	WRITE_ONCE(map->pending_sectors, 0);
+}
+
+void dmr_map_loaded(struct dmr_map *map)
+{
+	map->loading = false;
 }
 
 int dmr_map_init(struct dmr_map *map)
@@ -398,6 +416,7 @@ int dmr_map_init(struct dmr_map *map)
 
 	BUILD_BUG_ON(sizeof(struct dmr_leaf) > DMR_LEAF_SIZE);
 	memset(map, 0, sizeof(*map));
+	map->loading = true;
 	r = mempool_init_kmalloc_pool(&map->leaves, DMR_MIN_LEAVES, DMR_LEAF_SIZE);
 	if (r)
 		return r;

@@ -11,7 +11,8 @@
  * the leaf it changes and publishes the copy with rcu_assign_pointer(), paired
  * with rcu_dereference() in the lookup. A change that touches several leaves is
  * not atomic for readers; the target holds the sectors concerned meanwhile
- * (dm-remap-v4-hold.h), so nobody asks for them.
+ * (dm-remap-v4-hold.h), so nobody asks for them. During the load there are no
+ * readers, and nothing waits for any.
  */
 #ifndef DM_REMAP_V4_MAP_H
 #define DM_REMAP_V4_MAP_H
@@ -40,6 +41,7 @@ struct dmr_dir;
 struct dmr_map {
 	struct dmr_dir __rcu *dir;	/* replaced by the writer only */
 	struct dmr_dir *unused;		/* writer: room for the next split */
+	bool loading;			/* writer: there are no readers yet */
 	mempool_t leaves;
 
 	/* Written by the writer only, read without a lock: READ_ONCE. */
@@ -52,8 +54,11 @@ struct dmr_map {
 int dmr_map_init(struct dmr_map *map);
 void dmr_map_exit(struct dmr_map *map);
 
-/* Forget everything. No reader may be around. */
+/* Forget everything, to be loaded again. No reader may be around. */
 void dmr_map_clear(struct dmr_map *map);
+
+/* From now on there may be readers. */
+void dmr_map_loaded(struct dmr_map *map);
 
 static inline bool dmr_map_empty(const struct dmr_map *map)
 {

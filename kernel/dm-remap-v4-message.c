@@ -3,6 +3,7 @@
  * Status and messages: everything a person can ask the target.
  */
 #include <linux/kernel.h>
+#include <linux/sched/signal.h>
 
 #include "dm-remap-v4.h"
 
@@ -79,7 +80,8 @@ static int parse_sector(struct message_context *m, const char *word,
 		return refuse(m, "a sector is a decimal number of 512-byte units");
 	if (value & (m->c->block - 1))
 		return refuse(m, "a sector must be a multiple of the logical block size");
-	if (value >= limit)
+	/* The last block of a device may be a part of one, which nobody can use. */
+	if (value >= limit || limit - value < m->c->block)
 		return refuse(m, "the sector is behind the end of the device");
 	*sector = value;
 	return 0;
@@ -124,13 +126,25 @@ static int simple_request(struct message_context *m, enum dmr_request_op op,
 	return answer(m->c, req);
 }
 
+/* How many sectors from @sector on have nothing to be unmapped? */
+static sector_t linear_part(struct dmr_target *c, sector_t sector, sector_t len)
+{
+	struct dmr_extent ex;
+
+	/* Against a suspend, which empties the map without a grace period. */
+	mutex_lock(&c->live);
+	dmr_lookup(c, sector, len, &ex);
+	mutex_unlock(&c->live);
+	return ex.kind == DMR_LINEAR ? ex.len : 0;
+}
+
 /* In pieces, so that failed bios need not wait for the whole. */
 static int move(struct message_context *m, enum dmr_request_op op)
 {
 	struct dmr_target *c = m->c;
 	char *result = m->result;
 	unsigned int maxlen = m->maxlen, sz = 0;
-	sector_t sector, len, moved = 0, pending = 0, n;
+	sector_t sector, len, moved = 0, pending = 0, n, skip;
 	int r = parse_range(m, &sector, &len);
 
 	if (r)
@@ -138,7 +152,16 @@ static int move(struct message_context *m, enum dmr_request_op op)
 	for (; len && !r; sector += n, len -= n) {
 		struct dmr_request req = { .op = op, .sector = sector };
 
+		/* The device can't be suspended before a message has ended. */
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		n = min_t(sector_t, len, DMR_REQUEST_SECTORS);
+		/* The last piece is asked for in any case: may it be done at all? */
+		skip = op == DMR_REQ_UNMAP && len > n ? linear_part(c, sector, len - n) : 0;
+		if (skip) {
+			n = skip;
+			continue;
+		}
 		req.len = n;
 		dmr_ask(c, &req);
 		r = answer(c, &req);

@@ -141,6 +141,7 @@ struct dmr_metadata {
 
 	u8 good;			/* (s) copies that hold the state whole */
 	u8 header_ok, info_ok;		/* copies whose block is the present one */
+	u8 whole;			/* copies whose header is that, or a later one, whole */
 	u64 nr_bad;			/* bad-spare records on disk */
 	u64 compacted;			/* records that the last compaction left */
 	u64 sequence;			/* (s) the highest ever tried on disk */
@@ -381,14 +382,34 @@ static void forget_log_block(struct dmr_metadata *md, u32 index)
 		dm_bufio_forget(md->bufio, log_place(md, md->hdr, index, copy));
 }
 
+/* Is what can be read of the log what the header counts? */
+static int check_log(struct dmr_metadata *md)
+{
+	u32 i, crc = 0, nr = le32_to_cpu(md->hdr->log_blocks);
+	u8 newest_in;
+	int r;
+
+	for (i = 0; i < nr; i++) {
+		forget_log_block(md, i);
+		r = read_log_block(md, i, md->log, md->log + 1, &newest_in);
+		if (r)
+			return r;
+		crc = ~crc32_le(~crc, (u8 *)md->log->record, sizeof(md->log->record));
+		cond_resched();
+	}
+	return crc == le32_to_cpu(md->hdr->log_crc) ? 0 : -ENODATA;
+}
+
 /* Copy the whole log to @copy from the others, some blocks a flush. */
 static int dirty_log(struct dmr_metadata *md, u8 copy)
 {
 	struct disk_log *log = md->log;
 	u32 i, nr = le32_to_cpu(md->hdr->log_blocks);
 	u8 newest_in;
-	int r;
+	int r = check_log(md);
 
+	if (r)
+		return r;
 	for (i = 0; i < nr; i++) {
 		forget_log_block(md, i);
 		r = read_log_block(md, i, log, log + 1, &newest_in);
@@ -480,8 +501,10 @@ static u32 count(u8 mask)
 	return hweight8(mask);
 }
 
-static void lose_copies(struct dmr_metadata *md, u8 failed)
+static void lose_copies(struct dmr_metadata *md, u8 failed, unsigned int what)
 {
+	if (what & WRITE_HEADER)
+		md->whole &= ~failed;
 	WRITE_ONCE(md->good, md->good & ~failed);
 	md->header_ok &= ~failed;
 	md->info_ok &= ~failed;
@@ -509,16 +532,16 @@ static int write_waves(struct dmr_metadata *md, const struct disk_header *hdr,
 
 	/* The shadow stands in for the missing other wave. */
 	if (md->copies == 1 && what & WRITE_HEADER && write_shadow(md, hdr)) {
-		lose_copies(md, 1);
+		lose_copies(md, 1, 0);
 		return -EIO;
 	}
 	failed = write_wave(md, hdr, one, what);
-	lose_copies(md, failed);
+	lose_copies(md, failed, what);
 	if (count(md->good) < majority(md))
 		return -EIO;
 	if (two) {
 		failed = write_wave(md, hdr, two, what);
-		lose_copies(md, failed);
+		lose_copies(md, failed, what);
 	}
 	return count(md->good) < majority(md) ? -EIO : 0;
 }
@@ -650,6 +673,13 @@ static int reserve_log(struct dmr_metadata *md, unsigned int nr)
 	return r;
 }
 
+/*
+ * More numbers than can be used up between two durable headers: by compactions
+ * that are given up, a commit that fails, and the header that denies it, with
+ * needs_check set or not.
+ */
+#define SKIP	16
+
 /* No two states share a number, nor two versions of a block. */
 static u64 new_sequence(struct dmr_metadata *md)
 {
@@ -675,6 +705,11 @@ static int switch_header(struct dmr_metadata *md, unsigned int what)
 	r = write_waves(md, next, what | WRITE_HEADER);
 	if (r) {
 		md->ahead = true;
+		/*
+		 * It may be the places that are bad: others next time. These stay
+		 * taken, since the header that names them may stand.
+		 */
+		memcpy(md->segment, md->hdr->segment, sizeof(md->segment));
 		return r;
 	}
 	swap(md->hdr, md->next);
@@ -702,18 +737,18 @@ static int commit_batch(struct dmr_metadata *md, const struct dmr_record *recs,
 
 	next->nr_records = cpu_to_le32(have + nr);
 
-	/* What the records point at must be there before they can be. */
+	/*
+	 * What the records point at must be there before they can be. If that
+	 * fails nobody knows what was lost, also if the next flush succeeds.
+	 */
 	WRITE_ONCE(md->flushes, md->flushes + 1);
-	r = dm_bufio_issue_flush(md->bufio);
-	if (r)
-		return r;
+	if (dm_bufio_issue_flush(md->bufio))
+		return -EREMOTEIO;
 
 	if (have + nr == RECORDS_PER_BLOCK) {
 		r = ensure_segment(md, md->segment, le32_to_cpu(next->log_blocks));
 		if (!r)
 			what |= WRITE_SPILL;
-		else if (!nr)
-			return r;
 	}
 	r = switch_header(md, what);
 	if (r)
@@ -748,9 +783,6 @@ int dmr_metadata_commit(struct dmr_metadata *md, const struct dmr_record *recs,
 }
 
 /* -------------------------------------------------------------- compaction */
-
-/* Neighbours are joined up to this many sectors. */
-#define MAX_JOINED	32768
 
 struct compaction {
 	struct dmr_metadata *md;
@@ -790,10 +822,11 @@ static int write_compacted(struct compaction *co)
 static int emit_last(struct compaction *co)
 {
 	struct disk_log *out = co->md->log + 2;
-	u32 at = co->nr % RECORDS_PER_BLOCK;
+	u32 at;
 
 	if (!co->last.sectors)
 		return 0;
+	div_u64_rem(co->nr, RECORDS_PER_BLOCK, &at);
 	co->nr++;
 	co->nr_bad += co->last.kind == DMR_REC_BAD_SPARE;
 	if (co->write)
@@ -812,7 +845,7 @@ static int emit(struct compaction *co, const struct dmr_record *rec)
 	if (last->sectors && last->kind == rec->kind &&
 	    (!on_main || last->main + last->sectors == rec->main) &&
 	    (!on_spare || last->spare + last->sectors == rec->spare) &&
-	    (u64)last->sectors + rec->sectors <= MAX_JOINED) {
+	    (u64)last->sectors + rec->sectors <= DMR_MAX_RECORD_SECTORS) {
 		last->sectors += rec->sectors;
 		last->errors = max(last->errors, rec->errors);
 		last->time = max(last->time, rec->time);
@@ -856,7 +889,7 @@ static int sift(struct compaction *co, const struct disk_record *d)
 static int sift_all(struct compaction *co, bool write)
 {
 	struct dmr_metadata *md = co->md;
-	u32 i, j, nr = le32_to_cpu(md->hdr->log_blocks);
+	u32 i, j, crc = 0, nr = le32_to_cpu(md->hdr->log_blocks);
 	u8 newest_in;
 	int r;
 
@@ -866,12 +899,18 @@ static int sift_all(struct compaction *co, bool write)
 	for (i = 0; i < nr; i++) {
 		prefetch_log(md, i, nr - i);
 		r = read_log_block(md, i, md->log, md->log + 1, &newest_in);
+		if (!r)
+			crc = ~crc32_le(~crc, (u8 *)md->log->record,
+					sizeof(md->log->record));
 		for (j = 0; j < RECORDS_PER_BLOCK && !r; j++)
 			r = sift(co, &md->log->record[j]);
 		if (r)
 			return r;
 		cond_resched();
 	}
+	/* Nothing that was not acknowledged may be sealed anew. */
+	if (crc != le32_to_cpu(md->hdr->log_crc))
+		return -ENODATA;
 	nr = le32_to_cpu(md->hdr->nr_records);
 	for (i = 0; i < nr; i++) {
 		r = sift(co, &md->hdr->record[i]);
@@ -1031,11 +1070,10 @@ static unsigned int lacks(const struct dmr_metadata *md, u8 bit, bool spill)
 
 /*
  * Rewrite what one copy lacks. Its header may be the last whole one, and is
- * rewritten in place only if another is: that of a copy in @whole, of one that
- * is mended already, or the shadow of a single copy. Returns whether the copy
- * is good now and was not, or a negative error.
+ * rewritten in place only if there is another, or the shadow of a single copy.
+ * Returns whether the copy is good now and was not, or a negative error.
  */
-static int mend_copy(struct dmr_metadata *md, u8 copy, u8 *whole, bool spill)
+static int mend_copy(struct dmr_metadata *md, u8 copy, bool spill)
 {
 	u8 bit = 1u << copy;
 	unsigned int what = lacks(md, bit, spill);
@@ -1044,17 +1082,17 @@ static int mend_copy(struct dmr_metadata *md, u8 copy, u8 *whole, bool spill)
 
 	if (what & WRITE_HEADER && md->copies == 1 && !md->shadow_ok)
 		r = write_shadow(md, md->hdr);
-	else if (what & WRITE_HEADER && md->copies > 1 && *whole == bit && !md->header_ok)
+	else if (what & WRITE_HEADER && md->copies > 1 && md->whole == bit)
 		r = -EIO;
 	if (r || !what)
 		return r;
 
-	*whole &= ~bit;
 	if (write_wave(md, md->hdr, bit, what)) {
-		lose_copies(md, bit);
+		lose_copies(md, bit, what);
 		return -EIO;
 	}
 	WRITE_ONCE(md->good, md->good | bit);
+	md->whole |= bit;
 	md->header_ok |= bit;
 	md->info_ok |= bit;
 	return !was_good;
@@ -1063,21 +1101,27 @@ static int mend_copy(struct dmr_metadata *md, u8 copy, u8 *whole, bool spill)
 /*
  * Rewrite what copies lack, one copy at a time and only the blocks that are not
  * as they should be: the blocks of a damaged copy that are good may be the only
- * good ones. Where there may be a newer header than the state, every header is
- * rewritten with a sequence higher still, those that are whole last.
+ * good ones. Where there may be a newer header than the state, or a flag in it
+ * is to change, every header is rewritten with a sequence higher still, those
+ * that are whole last. A second attempt is the same header again: numbers that
+ * no durable header has seen are few (SKIP).
  */
 int dmr_metadata_mend(struct dmr_metadata *md)
 {
 	bool spill = le32_to_cpu(md->hdr->nr_records) == RECORDS_PER_BLOCK;
-	u8 whole = md->header_ok, later = whole, copy;
+	u32 flags = md->needs_check ? FLAG_NEEDS_CHECK : 0;
+	bool other = le32_to_cpu(md->hdr->flags) != flags, renew = md->ahead || other;
+	u8 later = md->whole, copy;
 	int mended = 0, error = 0, i, r;
 
 	if (md->params.read_only)
 		return -EROFS;
-	if (md->good == all_copies(md) && !md->ahead && (!spill || md->spilled))
+	if (md->good == all_copies(md) && !renew && (!spill || md->spilled))
 		return 0;
-	if (md->ahead) {
-		md->hdr->p.sequence = cpu_to_le64(new_sequence(md));
+	if (renew) {
+		md->hdr->flags = cpu_to_le32(flags);
+		if (other || md->skip || le64_to_cpu(md->hdr->p.sequence) != md->sequence)
+			md->hdr->p.sequence = cpu_to_le64(new_sequence(md));
 		md->header_ok = 0;
 	}
 	/* Without a place it is left to the next commit, which may find one. */
@@ -1087,7 +1131,7 @@ int dmr_metadata_mend(struct dmr_metadata *md)
 		copy = i % md->copies;
 		if (!!(later & 1u << copy) != i / md->copies)
 			continue;
-		r = mend_copy(md, copy, &whole, spill);
+		r = mend_copy(md, copy, spill);
 		if (r < 0)
 			error = r;
 		else
@@ -1099,6 +1143,15 @@ int dmr_metadata_mend(struct dmr_metadata *md)
 	return error ?: mended;
 }
 
+static bool header_fits(const struct disk_header *h, u8 copy, u32 spacing)
+{
+	return block_valid(&h->p, HEADER_MAGIC) && h->p.copy == copy &&
+	       h->p.copies && h->p.copies <= DMR_MAX_COPIES &&
+	       copy < h->p.copies &&
+	       le32_to_cpu(h->p.block_size) == BLOCK_SIZE_BYTES &&
+	       le32_to_cpu(h->p.spacing) == spacing && le64_to_cpu(h->p.sequence);
+}
+
 /* Read block @block again from the disk, past the cache. */
 static bool reread(struct dmr_metadata *md, u64 block, void *to, u32 magic,
 		   const struct disk_prefix *want, u8 copy)
@@ -1106,6 +1159,7 @@ static bool reread(struct dmr_metadata *md, u64 block, void *to, u32 magic,
 	const struct disk_prefix *p = to;
 
 	dm_bufio_forget(md->bufio, block);
+	memset(to, 0, DMR_META_BLOCK);
 	return !read_block(md, block, to) && block_valid(p, magic) &&
 	       p->copy == copy && p->sequence == want->sequence &&
 	       uuid_equal(&p->uuid, &want->uuid);
@@ -1124,10 +1178,14 @@ u32 dmr_metadata_check(struct dmr_metadata *md)
 		if (reread(md, slot_block(md, copy, SLOT_HEADER), log, HEADER_MAGIC,
 			   &md->hdr->p, copy))
 			md->header_ok |= 1u << copy;
+		if (!header_fits((struct disk_header *)log, copy, md->spacing) ||
+		    !uuid_equal(&log->p.uuid, &md->hdr->p.uuid))
+			md->whole &= ~(1u << copy);
 		if (reread(md, slot_block(md, copy, SLOT_INFO), log, INFO_MAGIC,
 			   &md->info->p, copy))
 			md->info_ok |= 1u << copy;
 	}
+	md->whole |= md->header_ok;
 	for (i = 0; i < nr; i++) {
 		forget_log_block(md, i);
 		if (read_log_block(md, i, log, log + 1, &newest_in))
@@ -1150,15 +1208,6 @@ struct candidate {
 };
 
 #define MAX_CANDIDATES	(DMR_MAX_COPIES * 12)
-
-static bool header_fits(const struct disk_header *h, u8 copy, u32 spacing)
-{
-	return block_valid(&h->p, HEADER_MAGIC) && h->p.copy == copy &&
-	       h->p.copies && h->p.copies <= DMR_MAX_COPIES &&
-	       copy < h->p.copies &&
-	       le32_to_cpu(h->p.block_size) == BLOCK_SIZE_BYTES &&
-	       le32_to_cpu(h->p.spacing) == spacing && le64_to_cpu(h->p.sequence);
-}
 
 static bool good_spacing(u32 spacing)
 {
@@ -1337,7 +1386,8 @@ static int feed(struct dmr_metadata *md, const struct disk_record *d,
 
 static const char *refused_record(int error)
 {
-	return error == -ENOMEM ? "Out of memory" : "The metadata holds an impossible record";
+	return error == -EINTR ? "Interrupted" : error == -ENOMEM ? "Out of memory" :
+	       "The metadata holds an impossible record";
 }
 
 /* Replay the log, then the header; find out which copies lack something. */
@@ -1413,19 +1463,6 @@ static void init_info(struct dmr_metadata *md, const uuid_t *uuid)
 	p->uuid = *uuid;
 }
 
-/* Which copies have a header of this uuid? */
-static u8 headers_of(const struct candidate *c, unsigned int nr,
-		     const uuid_t *uuid)
-{
-	u8 mask = 0;
-	unsigned int i;
-
-	for (i = 0; i < nr; i++)
-		if (uuid_equal(&c[i].uuid, uuid))
-			mask |= 1u << c[i].copy;
-	return mask;
-}
-
 static bool has_shadow(const struct candidate *c, unsigned int nr,
 		       const uuid_t *uuid)
 {
@@ -1474,24 +1511,18 @@ static const char *load(struct dmr_metadata *md, const struct candidate *c,
 
 	md->header_ok = headers_like(c, nr, &c[best]) & all_copies(md);
 	md->good = md->header_ok;
-	/*
-	 * A copy that can't be read may hold a later state, never acknowledged.
-	 * It must not come true once it can be read again.
-	 */
-	md->ahead = headers_of(c, nr, &c[best].uuid) != all_copies(md);
-	if (md->copies == 1) {
-		md->shadow_ok = has_shadow(c, nr, &c[best].uuid);
-		md->ahead = !md->shadow_ok || !md->header_ok;
-	}
+	md->whole = md->header_ok;
+	md->shadow_ok = md->copies == 1 && has_shadow(c, nr, &c[best].uuid);
 	memcpy(md->segment, h->segment, sizeof(md->segment));
 	md->sequence = c[best].sequence;
 	/*
-	 * A commit that was cut off may have used the next number for a log
-	 * block that is counted nowhere yet, so the first commit skips it. What
-	 * denies a state that can't be read skips what such a commit would use;
-	 * done twice, it is the same header again.
+	 * What was never acknowledged may be on disk under a later number: a log
+	 * block that no header counts, or a header in a copy that can't be read
+	 * now. So the first thing to be made durable is this state again, under
+	 * a number beyond all those.
 	 */
-	md->skip = md->ahead ? 2 : 1;
+	md->ahead = true;
+	md->skip = SKIP;
 	md->needs_check = le32_to_cpu(h->flags) & FLAG_NEEDS_CHECK;
 	init_info(md, &h->p.uuid);
 	load_info(md, (struct disk_info *)md->log);
@@ -1552,9 +1583,11 @@ static const char *format(struct dmr_metadata *md)
 			   md->params.spare_sectors))
 		return "Out of memory";
 	md->good = all_copies(md);
+	md->whole = md->good;
 	md->header_ok = md->good;
 	md->info_ok = md->good;
-	if (write_waves(md, h, WRITE_HEADER | WRITE_INFO))
+	/* The headers first, or a cut would leave what is neither blank nor ours. */
+	if (write_waves(md, h, WRITE_HEADER) || write_waves(md, h, WRITE_INFO))
 		return "The spare could not be formatted: writing the metadata failed";
 	return NULL;
 }

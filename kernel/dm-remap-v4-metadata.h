@@ -77,7 +77,8 @@ typedef int (*dmr_record_fn)(void *context, const struct dmr_record *rec);
  * Open the metadata of a spare, or format a spare whose region is all zero.
  * Log segments are taken out of *@space, which it initialises, and each record
  * is handed to @fn in order. On failure *@error is a sentence for the owner and
- * nothing has been written; mending is the caller's next step.
+ * nothing has been written, but by a format. Mending is the caller's next step,
+ * without which no commit is made.
  */
 struct dmr_metadata *dmr_metadata_open(const struct dmr_meta_params *params,
 				       struct dmr_space *space,
@@ -86,8 +87,9 @@ struct dmr_metadata *dmr_metadata_open(const struct dmr_meta_params *params,
 void dmr_metadata_close(struct dmr_metadata *md);
 
 /*
- * Rewrite whatever is damaged or stale in any copy. Returns the number of
- * copies that were mended, or a negative error if one could not be.
+ * Rewrite whatever is damaged or stale in any copy, and record needs_check if it
+ * has changed. Returns the number of copies that were mended, or a negative
+ * error if one could not be.
  */
 int dmr_metadata_mend(struct dmr_metadata *md);
 
@@ -101,8 +103,9 @@ u32 dmr_metadata_check(struct dmr_metadata *md);
  * Make @nr records durable, in all good copies, after flushing what was
  * written to the spare before. @nr may be 0: a commit of the cursor alone. On
  * -EIO nothing of the last partial batch may be relied on, *@done tells how
- * many records are durable. -ENOSPC: there is no room for the log to grow by
- * all of them, and none is.
+ * many records are durable. -EREMOTEIO: what was written to the spare before
+ * could not be flushed; it is to be written anew. -ENOSPC: there is no room for
+ * the log to grow by all of them, and none is.
  */
 int dmr_metadata_commit(struct dmr_metadata *md, const struct dmr_record *recs,
 			unsigned int nr, unsigned int *done);
@@ -134,8 +137,9 @@ bool dmr_metadata_worth_compacting(const struct dmr_metadata *md,
 int dmr_metadata_compact(struct dmr_metadata *md, const struct dmr_live *live);
 
 /*
- * Did a commit fail in such a way that some header may name its records, and
- * none could be written since that denies them?
+ * May there be a header of a higher number than the state's, of a commit that
+ * failed or from before the load? Then none could be written yet that denies it,
+ * and no commit is made.
  */
 bool dmr_metadata_in_doubt(const struct dmr_metadata *md);
 
@@ -144,7 +148,7 @@ int dmr_metadata_save_soft(struct dmr_metadata *md,
 			   const struct dmr_soft_state *soft);
 void dmr_metadata_get_soft(struct dmr_metadata *md, struct dmr_soft_state *soft);
 
-/* Recorded with the next commit that succeeds. */
+/* Recorded by the next commit or mend that can write a header. */
 void dmr_metadata_set_needs_check(struct dmr_metadata *md, bool needs_check);
 
 struct dmr_meta_status {
@@ -164,7 +168,6 @@ struct dmr_meta_status {
 	u8 good;		/* bit per copy */
 };
 
-/* Any context that may read: plain READ_ONCE copies of counters. */
 void dmr_metadata_status(struct dmr_metadata *md, struct dmr_meta_status *st);
 
 #endif

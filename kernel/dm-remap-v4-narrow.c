@@ -105,8 +105,6 @@ static blk_status_t read_extent(struct dmr_target *c, const struct dmr_data *dat
 		status = dmr_data_io(c, data, offset + done, n, REQ_OP_READ,
 				     bdev, base + done);
 		if (!status) {
-			if (!remapped)
-				dmr_breaker_success(c, REQ_OP_READ);
 			/* Of several blocks nobody knows which one was weak. */
 			if (data->failed && data->iter.bi_size == c->block << SECTOR_SHIFT)
 				rescue_weak(c, data, sector, ex->kind);
@@ -131,7 +129,8 @@ static blk_status_t read_extent(struct dmr_target *c, const struct dmr_data *dat
 		if (!dmr_may_be_medium(REQ_OP_READ, status))
 			return status;
 		if (!may_change(c) ||
-		    (!remapped && !dmr_breaker_believes(c, REQ_OP_READ)))
+		    !(remapped ? dmr_spare_answers(c) :
+				 dmr_breaker_believes(c, REQ_OP_READ)))
 			return status;
 		if (note_unreadable(c, sector + done, ex, done))
 			return status;
@@ -231,7 +230,7 @@ static blk_status_t write_extent(struct dmr_target *c, const struct dmr_data *da
 				     bdev, base + done);
 		if (!status) {
 			if (!remapped)
-				dmr_breaker_success(c, REQ_OP_WRITE);
+				dmr_breaker_written(c);
 			step = n * 2;
 			continue;
 		}

@@ -452,7 +452,8 @@ static void dmr_dtr(struct dm_target *ti)
 
 	/* There was no suspend if a later target of the table failed to resume. */
 	dmr_postsuspend(ti);
-	cancel_delayed_work_sync(&c->event_work);
+	/* What was noted is told; nothing is noted any more. */
+	flush_delayed_work(&c->event_work);
 	destroy(c);
 }
 

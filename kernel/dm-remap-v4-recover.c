@@ -29,16 +29,52 @@ static void tell_full(struct dmr_target *c)
 	dmr_event(c, DMR_EV_SPARE_FULL, 0, 0);
 }
 
-static void discard_main(struct dmr_target *c, sector_t sector, sector_t len)
+/* A discard is advice: what lives elsewhere, or failed, keeps its data. */
+static blk_status_t discard_main(struct dmr_target *c, sector_t sector, sector_t len)
 {
 	struct dmr_extent ex;
+	int r = 0;
 
-	/* A discard is advice: what lives elsewhere, or failed, keeps its data. */
-	for (; len; sector += ex.len, len -= ex.len) {
+	for (; len && !r; sector += ex.len, len -= ex.len) {
 		dmr_lookup(c, sector, len, &ex);
 		if (ex.kind == DMR_LINEAR)
-			blkdev_issue_discard(c->main->bdev, sector, ex.len, GFP_NOIO);
+			r = blkdev_issue_discard(c->main->bdev, sector, ex.len, GFP_NOIO);
 	}
+	return errno_to_blk_status(r);
+}
+
+/* As any write of zeroes: narrowed if it fails, and it heals what is pending. */
+static blk_status_t write_zero_data(struct dmr_target *c, sector_t sector, sector_t len)
+{
+	struct dmr_data data = dmr_bounce(c, 0);
+	blk_status_t status = BLK_STS_OK;
+	sector_t n;
+
+	zero_fill_bio(data.bio);
+	for (; len && !status; sector += n, len -= n) {
+		n = min_t(sector_t, len, DMR_BOUNCE_SECTORS);
+		status = dmr_write_run(c, &data, sector, n);
+	}
+	return status;
+}
+
+static blk_status_t write_zeroes(struct dmr_target *c, struct bio *bio,
+				 sector_t sector, sector_t len)
+{
+	unsigned int flags = bio->bi_opf & REQ_NOUNMAP ? BLKDEV_ZERO_NOUNMAP : 0;
+	blk_status_t status = BLK_STS_OK;
+	struct block_device *bdev;
+	struct dmr_extent ex;
+
+	for (; len && !status; sector += ex.len, len -= ex.len) {
+		dmr_lookup(c, sector, len, &ex);
+		bdev = ex.kind == DMR_REMAP ? c->spare->bdev : c->main->bdev;
+		if (ex.kind == DMR_PENDING ||
+		    blkdev_issue_zeroout(bdev, ex.kind == DMR_REMAP ? ex.spare : sector,
+					 ex.len, GFP_NOIO, flags))
+			status = write_zero_data(c, sector, ex.len);
+	}
+	return status;
 }
 
 /*
@@ -77,9 +113,13 @@ static blk_status_t serve(struct dmr_target *c, struct bio *bio)
 			dmr_add(&c->count.read_errors, 1);
 		return dmr_read_run(c, &data, 0, sector, len);
 	case REQ_OP_WRITE:
+	case REQ_OP_WRITE_ZEROES:
 		if (pb->error)
 			dmr_add(&c->count.write_errors, 1);
-		status = dmr_write_run(c, &data, sector, len);
+		if (bio_op(bio) == REQ_OP_WRITE)
+			status = dmr_write_run(c, &data, sector, len);
+		else
+			status = write_zeroes(c, bio, sector, len);
 		if (status == BLK_STS_NOSPC)
 			tell_full(c);
 		if (!status)
@@ -92,10 +132,8 @@ static blk_status_t serve(struct dmr_target *c, struct bio *bio)
 			status = pb->error ?: BLK_STS_MEDIUM;
 		return status;
 	case REQ_OP_DISCARD:
-		discard_main(c, sector, len);
-		return BLK_STS_OK;
+		return discard_main(c, sector, len);
 	default:
-		/* Write zeroes: the caller falls back to writing them. */
 		return BLK_STS_NOTSUPP;
 	}
 }
@@ -164,23 +202,22 @@ static void collect_bios(struct dmr_target *c, struct dmr_round *round)
 	spin_unlock_irq(&c->lock);
 }
 
-/* Requests that move blocks, likewise; any other has a round of its own. */
+/* Requests that move blocks, likewise, up to one that does not. */
 static void collect_requests(struct dmr_target *c, struct dmr_round *round)
 {
 	struct dmr_request *req;
 
 	spin_lock_irq(&c->lock);
-	while ((req = list_first_entry_or_null(&c->requests, struct dmr_request, list))) {
-		if (dmr_moves_blocks(req)) {
-			if (!dmr_hold_add(&c->hold, req->sector, req->len))
-				break;
-		} else if (!bio_list_empty(&round->bios) ||
-			   !list_empty(&round->requests)) {
+	while (!round->last &&
+	       (req = list_first_entry_or_null(&c->requests, struct dmr_request, list))) {
+		if (!dmr_moves_blocks(req)) {
+			list_del_init(&req->list);
+			round->last = req;
+		} else if (dmr_hold_add(&c->hold, req->sector, req->len)) {
+			list_move_tail(&req->list, &round->requests);
+		} else {
 			break;
 		}
-		list_move_tail(&req->list, &round->requests);
-		if (!dmr_moves_blocks(req))
-			break;
 	}
 	spin_unlock_irq(&c->lock);
 }
@@ -241,34 +278,37 @@ static void answer_all(struct dmr_round *round)
 	/* The asker's memory: it may be gone once it is told. */
 	list_for_each_entry_safe(req, next, &round->requests, list)
 		complete(&req->done);
+	if (round->last)
+		complete(&round->last->done);
 }
 
 /* False if there was nothing to do. */
 static bool run_round(struct dmr_target *c)
 {
 	struct dmr_round round = { .requests = LIST_HEAD_INIT(round.requests) };
-	struct dmr_request *req;
+	bool bios, moves;
 
 	bio_list_init(&round.bios);
 	collect_bios(c, &round);
 	collect_requests(c, &round);
-	req = list_first_entry_or_null(&round.requests, struct dmr_request, list);
-	if (!req && bio_list_empty(&round.bios))
+	bios = !bio_list_empty(&round.bios);
+	moves = !list_empty(&round.requests);
+	if (!bios && !moves && !round.last)
 		return false;
 
 	/* Bios keep the device live, requests don't. */
-	if (req)
+	if (moves || round.last)
 		mutex_lock(&c->live);
 	c->round = &round;
-	if (req && !dmr_moves_blocks(req))
-		dmr_run_request(c, req);
-	else
+	if (bios || moves)
 		serve_all(c);
+	if (round.last)
+		dmr_run_request(c, round.last);
 	c->round = NULL;
 	answer_all(&round);
 	if (c->md)
 		dmr_txn_refill(c);
-	if (req)
+	if (moves || round.last)
 		mutex_unlock(&c->live);
 	return true;
 }
@@ -298,6 +338,12 @@ int dmr_save_soft(struct dmr_target *c)
 	soft.salvaged = c->count.salvaged;
 	soft.lost = c->count.lost;
 	r = dmr_metadata_save_soft(c->md, &soft);
+	if (r == -EIO && c->mode == DMR_RW) {
+		dmr_metadata_mend(c->md);
+		r = dmr_metadata_save_soft(c->md, &soft);
+		if (r == -EIO)
+			dmr_metadata_lost(c);
+	}
 	if (r) {
 		dmr_add(&c->count.autosave_failures, 1);
 	} else {

@@ -9,8 +9,6 @@
 
 #include "dm-remap-v4.h"
 
-#define DM_MSG_PREFIX "remap-v4"
-
 int dmr_ask(struct dmr_target *c, struct dmr_request *req)
 {
 	unsigned long flags;
@@ -112,7 +110,6 @@ static int move_piece(struct dmr_target *c, struct dmr_request *req,
 						 "the spare can't be written");
 		return req->result;
 	}
-	dmr_add(&c->count.salvaged, len);
 	return 0;
 }
 
@@ -139,6 +136,7 @@ static void do_test_remap(struct dmr_target *c, struct dmr_request *req)
 	unsigned int before = c->txn->nr;
 	struct dmr_extent ex;
 	blk_status_t status;
+	int r;
 
 	dmr_lookup(c, req->sector, c->block, &ex);
 	if (ex.kind == DMR_REMAP) {
@@ -148,8 +146,10 @@ static void do_test_remap(struct dmr_target *c, struct dmr_request *req)
 	}
 	if (ex.kind == DMR_PENDING)
 		return;
-	if (dmr_space_take(&c->space, req->spare, c->block)) {
-		refuse(req, -EBUSY, "that place on the spare is in use, bad, or not for data");
+	r = dmr_space_take(&c->space, req->spare, c->block);
+	if (r) {
+		refuse(req, r, r == -ENOMEM ? "out of memory" :
+		       "that place on the spare is in use, bad, or not for data");
 		return;
 	}
 	status = dmr_read_run(c, &data, 0, req->sector, c->block);
@@ -196,23 +196,27 @@ bool dmr_same_data(struct dmr_target *c, sector_t len)
 	return true;
 }
 
-/* Copy a remapped piece back to main, flush, and read it again. */
-static bool copy_back(struct dmr_target *c, sector_t sector, sector_t spare,
-		      sector_t len)
+/* Copy a remapped piece back to main, flush, and read it again. Or why not? */
+static const char *copy_back(struct dmr_target *c, sector_t sector, sector_t spare,
+			     sector_t len)
 {
 	struct dmr_data data = dmr_bounce(c, 0), check = dmr_bounce(c, 1);
 
-	return !dmr_data_io(c, &data, 0, len, REQ_OP_READ, c->spare->bdev, spare) &&
-	       !dmr_data_io(c, &data, 0, len, REQ_OP_WRITE, c->main->bdev, sector) &&
-	       !blkdev_issue_flush(c->main->bdev) &&
-	       !dmr_data_io(c, &check, 0, len, REQ_OP_READ, c->main->bdev, sector) &&
-	       dmr_same_data(c, len);
+	if (dmr_data_io(c, &data, 0, len, REQ_OP_READ, c->spare->bdev, spare))
+		return "the spare can't be read there";
+	if (dmr_data_io(c, &data, 0, len, REQ_OP_WRITE, c->main->bdev, sector) ||
+	    blkdev_issue_flush(c->main->bdev) ||
+	    dmr_data_io(c, &check, 0, len, REQ_OP_READ, c->main->bdev, sector) ||
+	    !dmr_same_data(c, len))
+		return "the main device still fails there";
+	return NULL;
 }
 
 static void do_unmap(struct dmr_target *c, struct dmr_request *req)
 {
 	sector_t sector = req->sector, len = req->len, n;
 	struct dmr_extent ex;
+	const char *why;
 
 	for (; len && !req->result; sector += n, len -= n) {
 		dmr_lookup(c, sector, len, &ex);
@@ -224,8 +228,9 @@ static void do_unmap(struct dmr_target *c, struct dmr_request *req)
 			refuse(req, -ENODATA, "a block there is pending, writing it heals it");
 			break;
 		}
-		if (!copy_back(c, sector, ex.spare, n)) {
-			refuse(req, -EIO, "the main device still fails there");
+		why = copy_back(c, sector, ex.spare, n);
+		if (why) {
+			refuse(req, -EIO, why);
 			break;
 		}
 		if (dmr_txn_room(c)) {
@@ -242,16 +247,13 @@ static void do_unmap(struct dmr_target *c, struct dmr_request *req)
 
 static void do_sync(struct dmr_target *c, struct dmr_request *req)
 {
-	unsigned int done;
-
 	if (c->read_only) {
 		refuse(req, -EROFS, "the device is read-only");
 		return;
 	}
 	c->soft_dirty = true;
-	if (dmr_save_soft(c) || dmr_metadata_commit(c->md, NULL, 0, &done))
+	if (dmr_save_soft(c) || dmr_txn_sync(c))
 		refuse(req, -EIO, "the metadata can't be written");
-	dmr_metadata_changed(c);
 }
 
 static void do_restore(struct dmr_target *c, struct dmr_request *req)
@@ -266,13 +268,15 @@ static void do_repair(struct dmr_target *c, struct dmr_request *req)
 
 	dmr_metadata_check(c->md);
 	r = dmr_metadata_mend(c->md);
-	dmr_metadata_changed(c);
 	if (r < 0) {
 		refuse(req, r, "a copy of the metadata can't be written");
 	} else {
 		req->moved = r;
 		dmr_metadata_set_needs_check(c->md, false);
+		if (dmr_metadata_mend(c->md) < 0)
+			refuse(req, -EIO, "a copy of the metadata can't be written");
 	}
+	dmr_metadata_changed(c);
 	if (c->mode == DMR_RO && !c->read_only &&
 	    c->meta.valid >= c->meta.copies / 2 + 1)
 		dmr_set_mode(c, DMR_RW, "a majority of the copies is whole again");
@@ -324,6 +328,8 @@ void dmr_count_moved(struct dmr_target *c, struct dmr_request *req)
 	sector_t now = sectors_in(c, req->sector, req->len, DMR_REMAP);
 
 	req->moved = now > req->before ? now - req->before : req->before - now;
+	if (req->op == DMR_REQ_REMAP)
+		dmr_add(&c->count.salvaged, req->moved);
 	req->pending = sectors_in(c, req->sector, req->len, DMR_PENDING);
 }
 

@@ -2,6 +2,7 @@
 #include <linux/errno.h>
 #include <linux/minmax.h>
 #include <linux/rcupdate.h>
+#include <linux/sched/signal.h>
 
 #include "dm-remap-v4-replay.h"
 
@@ -41,6 +42,9 @@ int dmr_replay_record(void *replay, const struct dmr_record *rec)
 		return -EINVAL;
 	}
 	for (; len; main += n, spare += n, len -= n) {
+		cond_resched();
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		n = min_t(u64, len, DMR_MAX_RECORD_SECTORS);
 		if (dmr_map_reserve(r->map, 4))
 			return -ENOMEM;
@@ -51,7 +55,7 @@ int dmr_replay_record(void *replay, const struct dmr_record *rec)
 
 int dmr_replay_finish(struct dmr_replay *r)
 {
-	sector_t cursor = r->space->cursor, sector = 0;
+	sector_t sector = 0;
 	struct dmr_extent ex;
 	int error;
 
@@ -59,6 +63,7 @@ int dmr_replay_finish(struct dmr_replay *r)
 		rcu_read_lock();
 		dmr_map_lookup(r->map, sector, r->main_sectors - sector, &ex);
 		rcu_read_unlock();
+		cond_resched();
 		if (ex.kind != DMR_REMAP)
 			continue;
 		dmr_space_refill(r->space);
@@ -66,6 +71,5 @@ int dmr_replay_finish(struct dmr_replay *r)
 		if (error)
 			return error;
 	}
-	r->space->cursor = cursor;
 	return 0;
 }

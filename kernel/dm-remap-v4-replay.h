@@ -20,7 +20,8 @@ struct dmr_replay {
 
 /*
  * Check a record against the devices and replay it. A dmr_record_fn, with a
- * struct dmr_replay. -EINVAL for a record that can't be, or -ENOMEM.
+ * struct dmr_replay. -EINVAL for a record that can't be, -ENOMEM, or
+ * -EINTR for who waits is being killed.
  */
 int dmr_replay_record(void *replay, const struct dmr_record *rec);
 

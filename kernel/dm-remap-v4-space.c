@@ -3,6 +3,7 @@
  * Free space on the spare; see dm-remap-v4-space.h.
  */
 #include <linux/errno.h>
+#include <linux/math64.h>
 #include <linux/minmax.h>
 #include <linux/slab.h>
 
@@ -111,6 +112,7 @@ sector_t dmr_space_alloc(struct dmr_space *sp, sector_t len, sector_t unit,
 	struct dmr_free_extent *x, *first;
 	sector_t from = sp->cursor, n;
 	bool wrapped = false;
+	u64 rest;
 
 	first = find(sp, from);
 	x = first;
@@ -126,7 +128,8 @@ sector_t dmr_space_alloc(struct dmr_space *sp, sector_t len, sector_t unit,
 		}
 		*at = max(x->start, from);
 		n = min(len, x->end - *at);
-		n -= n % unit;
+		div64_u64_rem(n, unit, &rest);
+		n -= rest;
 		if (n)
 			break;
 		if (wrapped && x == first)

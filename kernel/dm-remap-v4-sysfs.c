@@ -4,6 +4,7 @@
  * is there from resume to suspend.
  */
 #include <linux/kobject.h>
+#include <linux/math64.h>
 #include <linux/sysfs.h>
 
 #include "dm-remap-v4.h"
@@ -35,7 +36,7 @@ static u64 meta_value(struct dmr_target *c, size_t offset)
 		.get = get_##_name,					\
 	}
 
-DMR_ATTR(active_mappings, READ_ONCE(c->map.remap_sectors) / c->block);
+DMR_ATTR(active_mappings, div64_u64(READ_ONCE(c->map.remap_sectors), c->block));
 DMR_ATTR(remapped_extents, READ_ONCE(c->map.nr_remap));
 DMR_ATTR(pending_sectors, READ_ONCE(c->map.pending_sectors));
 DMR_ATTR(spare_sectors_used, READ_ONCE(c->space.used));
@@ -95,19 +96,31 @@ static const struct kobj_type dmr_ktype = {
 	.sysfs_ops = &dmr_sysfs_ops,
 };
 
+/* A device that was renamed while it was live keeps its old name here. */
+static bool taken(const char *name)
+{
+	struct kernfs_node *node = sysfs_get_dirent(dmr_root->sd, name);
+
+	sysfs_put(node);
+	return node;
+}
+
 void dmr_sysfs_add(struct dmr_target *c)
 {
+	char name[DM_NAME_LEN + 48];
+	size_t n = strscpy(name, c->name, sizeof(name));
 	int r;
 
+	/* Not the first of its table: name it by its place too. */
+	if (c->ti->begin)
+		n += scnprintf(name + n, sizeof(name) - n, "@%llu",
+			       (unsigned long long)c->ti->begin);
+	if (taken(name))
+		scnprintf(name + n, sizeof(name) - n, "@%s",
+			  dm_device_name(dm_table_get_md(c->ti->table)));
 	reinit_completion(&c->kobj_released);
 	memset(&c->kobj, 0, sizeof(c->kobj));
-	if (c->ti->begin)
-		/* Not the first of its table: name it by its place too. */
-		r = kobject_init_and_add(&c->kobj, &dmr_ktype, dmr_root, "%s@%llu",
-					 c->name, (unsigned long long)c->ti->begin);
-	else
-		r = kobject_init_and_add(&c->kobj, &dmr_ktype, dmr_root, "%s",
-					 c->name);
+	r = kobject_init_and_add(&c->kobj, &dmr_ktype, dmr_root, "%s", name);
 	if (!r)
 		r = sysfs_create_files(&c->kobj, (const struct attribute **)dmr_attrs);
 	c->kobj_added = true;

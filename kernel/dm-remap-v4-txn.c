@@ -11,6 +11,7 @@
  * commit comes between its records.
  */
 #include <linux/ktime.h>
+#include <linux/math64.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 
@@ -151,7 +152,7 @@ static void tell_fill(struct dmr_target *c)
 {
 	u64 used = c->space.used, total = c->space.total;
 
-	if (used >= total - total / 10) {
+	if (used >= total - div_u64(total, 10)) {
 		if (!c->nearly_full_told)
 			dmr_event(c, DMR_EV_SPARE_NEARLY_FULL, 0, total - used);
 		c->nearly_full_told = true;
@@ -199,6 +200,17 @@ void dmr_metadata_changed(struct dmr_target *c)
 	}
 }
 
+/*
+ * No majority of copies can be written. That is recorded in those that can, and
+ * whatever may stand in one that could not is denied.
+ */
+void dmr_metadata_lost(struct dmr_target *c)
+{
+	dmr_metadata_set_needs_check(c->md, true);
+	dmr_metadata_mend(c->md);
+	dmr_set_mode(c, DMR_RO, "the metadata can't be written");
+}
+
 /* ----------------------------------------------------------------- commit */
 
 static sector_t still_so(void *context, const struct dmr_record *rec,
@@ -231,9 +243,13 @@ static int compact(struct dmr_target *c, bool full)
 	return dmr_metadata_compact(c->md, &live);
 }
 
-/* A failed commit is undone on disk, and tried once more if that went well. */
-static int commit_or_mend(struct dmr_target *c, unsigned int *done)
+/*
+ * A failed commit is undone on disk, and tried once more if that went well. Else
+ * @doubt: a header on disk may name these records.
+ */
+static int commit_or_mend(struct dmr_target *c, unsigned int *done, bool *doubt)
 {
+	bool before = dmr_metadata_in_doubt(c->md);
 	struct dmr_txn *txn = c->txn;
 	unsigned int again = 0;
 	int r = compact(c, false);
@@ -248,25 +264,26 @@ static int commit_or_mend(struct dmr_target *c, unsigned int *done)
 	}
 	if (r == -EIO) {
 		dmr_metadata_mend(c->md);
+		before = before && dmr_metadata_in_doubt(c->md);
 		r = dmr_metadata_commit(c->md, txn->rec + *done, txn->nr - *done,
 					&again);
 		*done += again;
-		if (r == -EIO)
-			dmr_metadata_mend(c->md);
 	}
+	if (r == -EIO)
+		dmr_metadata_lost(c);
+	*doubt = r == -EIO && !before && dmr_metadata_in_doubt(c->md);
 	dmr_metadata_changed(c);
 	return r;
 }
 
 /*
- * A header on disk may name these records, and none can be written that denies
- * them. After a crash they might come true, so nothing may be acknowledged
+ * After a crash these records might come true, so nothing may be acknowledged
  * there meanwhile: not reading from, nor writing to, the old place.
  */
 static void block_in_doubt(struct dmr_target *c, const struct dmr_record *rec,
 			   unsigned int nr)
 {
-	c->in_doubt = true;
+	c->in_doubt |= nr;
 	for (; nr--; rec++)
 		if (rec->kind != DMR_REC_BAD_SPARE)
 			dmr_map_set(&c->map, rec->main, rec->sectors,
@@ -283,29 +300,29 @@ void dmr_txn_refill(struct dmr_target *c)
 	dmr_space_refill(&c->space);
 }
 
-int dmr_txn_commit(struct dmr_target *c)
+int dmr_txn_sync(struct dmr_target *c)
 {
 	struct dmr_txn *txn = c->txn;
 	unsigned int done = 0, i;
+	bool doubt = false;
 	int r;
 
-	if (!txn->nr)
-		return 0;
 	r = dmr_map_reserve(&c->map, SPLITS * txn->nr);
 	if (!r)
-		r = commit_or_mend(c, &done);
+		r = commit_or_mend(c, &done, &doubt);
 	for (i = 0; i < done; i++)
 		publish(c, &txn->rec[i]);
-	if (r == -EIO) {
-		dmr_metadata_set_needs_check(c->md, true);
-		dmr_set_mode(c, DMR_RO, "the metadata can't be written");
-	}
 	/* What was durable before a failure stays; the rest is undone. */
-	if (r && dmr_metadata_in_doubt(c->md))
+	if (doubt)
 		block_in_doubt(c, txn->rec + done, txn->nr - done);
 	else if (r)
 		dmr_txn_rollback(c, done, txn->nr);
 	forget_all(txn);
 	tell_fill(c);
 	return r;
+}
+
+int dmr_txn_commit(struct dmr_target *c)
+{
+	return c->txn->nr ? dmr_txn_sync(c) : 0;
 }

@@ -87,7 +87,8 @@ struct dmr_txn {
 /* What is served together, and shares commits. Worker. */
 struct dmr_round {
 	struct bio_list bios;
-	struct list_head requests;
+	struct list_head requests;	/* that move blocks */
+	struct dmr_request *last;	/* any other, behind all that; or NULL */
 };
 
 struct dmr_target {
@@ -125,9 +126,8 @@ struct dmr_target {
 	bool in_doubt;			/* the map has what the log has not */
 	bool nearly_full_told;
 	u64 full_told;			/* space.used when SPARE_FULL was told */
-	unsigned int read_run;		/* bad blocks in a row on main ... */
-	unsigned int write_run;
-	unsigned int write_probe_at;	/* ... and when to probe, for writes */
+	unsigned int write_run;		/* blocks in a row that main refused ... */
+	unsigned int write_probe_at;	/* ... and when to probe by writing */
 
 	enum dmr_mode mode;		/* WRITE_ONCE by the worker */
 	bool breaker;			/* WRITE_ONCE by the worker */
@@ -245,10 +245,12 @@ static inline bool dmr_txn_worth(const struct dmr_target *c)
 
 /*
  * Make the records durable, then visible. On failure nothing that is not
- * durable becomes visible and the places on the spare are given back; -ENOSPC:
- * nothing of it is durable.
+ * durable becomes visible and the places on the spare are given back.
  */
 int dmr_txn_commit(struct dmr_target *c);
+
+/* The same, also without any records: the log's end and the cursor. */
+int dmr_txn_sync(struct dmr_target *c);
 
 /*
  * Have memory at hand for the next transaction. Done while nothing waits for it:
@@ -263,14 +265,20 @@ struct dmr_meta_status dmr_meta(struct dmr_target *c);
 void dmr_metadata_loaded(struct dmr_target *c);
 void dmr_metadata_changed(struct dmr_target *c);
 
+/* No majority of copies can be written: remaps are served, none is added. */
+void dmr_metadata_lost(struct dmr_target *c);
+
 /* dm-remap-v4-breaker.c */
 void dmr_breaker_reset(struct dmr_target *c);
 
-/* A block of main was read or written well by the worker ... */
-void dmr_breaker_success(struct dmr_target *c, enum req_op op);
+/* A block of main was written well by the worker. */
+void dmr_breaker_written(struct dmr_target *c);
 
-/* ... or failed twice. False: it is the device, nothing more is to be remapped. */
+/* It failed twice. False: it is the device, nothing more is to be remapped. */
 bool dmr_breaker_believes(struct dmr_target *c, enum req_op op);
+
+/* Can the spare be read anywhere? Asked before a block on it is given up. */
+bool dmr_spare_answers(struct dmr_target *c);
 
 /*
  * The same question before failed writes are answered for by the spare; may

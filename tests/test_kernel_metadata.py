@@ -195,6 +195,7 @@ def test_what_could_not_be_written_is_not_copied() -> None:
     with Metadata(disk) as metadata:
         disk.fail("write", log, log)
         metadata.commit(table)
+        disk.poke(log, disk.block(log)[:1024] + bytes(BLOCK - 1024))
         disk.poke(SLOT + log, bytes(BLOCK))
         metadata.check()
         with pytest.raises(OSError, match="EIO"):

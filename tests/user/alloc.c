@@ -110,7 +110,7 @@ static void set_up(struct subject *s, const struct operation *op, const u8 *imag
 	s->md = NULL;
 	if (op->run == open_it)
 		return;
-	check(!open_it(s), "can't be opened");
+	check(!open_it(s) && dmr_metadata_mend(s->md) >= 0, "can't be opened");
 	/* In the middle of what is free, and with nothing put by: each segment takes memory. */
 	s->space.cursor = s->space.start + 4096;
 	while (s->space.nr_reserve)

@@ -80,7 +80,7 @@ int main(int argc, char **argv)
 	disk = disk_new(SECTORS, 1);
 	p.bufio = dm_bufio_client_create(disk_bdev(disk), DMR_META_BLOCK, DMR_META_BUFFERS, 0, NULL, NULL, 0);
 	md = dmr_metadata_open(&p, &space, nothing, NULL, &error);
-	check(md, "refused: %s", error);
+	check(md && dmr_metadata_mend(md) >= 0, "refused: %s", error);
 	for (i = 0; i < ARRAY_SIZE(sizes); i++)
 		measure(sizes[i]);
 	dmr_metadata_close(md);

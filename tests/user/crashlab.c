@@ -48,6 +48,12 @@ static const struct workload workloads[] = {
 	{ .name = "segments-failing", .copies = 3, .spacing = 64, .commits = 24, .burst = 200,
 	  .unmap = 28, .pending = 8, .fault = 32, .reboot = 6, .full = 12, .kind = { 6, 16 },
 	  .plan = { 40, 1, 10 } },
+	{ .name = "copies-come-and-go", .copies = 3, .spacing = 64, .commits = 60, .burst = 120,
+	  .unmap = 24, .pending = 4, .bad = 1, .soft = 6, .fault = 32, .reboot = 20, .full = 20,
+	  .kind = { 4, 16 }, .plan = { 20, 1, 10 } },
+	{ .name = "two-copies-failing", .copies = 2, .spacing = 128, .commits = 60, .burst = 60,
+	  .unmap = 24, .soft = 6, .fault = 32, .reboot = 16, .full = 12, .kind = { 4, 16 },
+	  .plan = { 30, 2, 20 } },
 	{ .name = "four-copies-far-apart", .copies = 4, .spacing = 1024, .commits = 40, .burst = 10,
 	  .unmap = 20, .soft = 8, .fault = 8, .reboot = 8, .kind = { 4, 16 }, .plan = { 0, 1, 20 } },
 	{ .name = "six-copies", .copies = 6, .spacing = 128, .commits = 30, .burst = 10, .unmap = 20,
@@ -171,11 +177,19 @@ static void plant_faults(struct lab *lab)
 	}
 }
 
+/* The target mends twice, with an attempt between, and whenever somebody asks for it. */
 static void recover(struct lab *lab)
 {
-	if (rng_one_in(&lab->rng, 2) && lab_mend(lab))
-		return;
-	disk_heal(lab->disk);
+	u32 tries;
+
+	for (tries = rng_below(&lab->rng, 4); tries; tries--) {
+		if (rng_one_in(&lab->rng, 3))
+			dmr_metadata_check(lab->md);
+		dmr_metadata_set_needs_check(lab->md, rng_one_in(&lab->rng, 2));
+		if (lab_mend(lab))
+			return;
+	}
+	lab_heal(lab);
 	check(lab_mend(lab), "the copies are well again, and can't be mended");
 }
 
@@ -199,7 +213,7 @@ static void step(struct lab *lab, const struct workload *w)
 	if (done < nr || lab->disk->nr_failed_writes != lab->failed_writes ||
 	    dmr_metadata_in_doubt(lab->md))
 		recover(lab);
-	disk_heal(lab->disk);
+	lab_heal(lab);
 	if (w->repair && rng_below(&lab->rng, 64) < w->repair)
 		lab_repair(lab);
 	if (lab->want_cut)

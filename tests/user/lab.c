@@ -68,6 +68,29 @@ static void shut(struct lab *lab)
 	disk_free(lab->disk);
 }
 
+static void keep_away(struct lab *lab)
+{
+	u64 slot = lab->setup.spacing / REPLAY_BLOCK, copy = __builtin_ctz(lab->away | 256);
+
+	if (lab->away)
+		disk_fail(lab->disk, DISK_READ | DISK_WRITE, copy * slot, (copy + 1) * slot - 1, U64_MAX);
+}
+
+/* Some copy can't be reached for a whole boot, and comes back as it was. */
+static void send_away(struct lab *lab)
+{
+	u8 bit = 1u << rng_below(&lab->rng, lab->setup.copies);
+
+	lab->away = lab->setup.copies > 2 && lab->cut_sound & ~bit && rng_one_in(&lab->rng, 3) ? bit : 0;
+	keep_away(lab);
+}
+
+void lab_heal(struct lab *lab)
+{
+	disk_heal(lab->disk);
+	keep_away(lab);
+}
+
 void lab_reboot(struct lab *lab)
 {
 	struct disk *disk = lab->cut;
@@ -84,16 +107,17 @@ void lab_reboot(struct lab *lab)
 	disk->context = lab;
 	lab->allowed = lab->cut_allowed;
 	lab->reboots++;
+	send_away(lab);
 	if (lab_open(lab))
 		return;
 	check(faulty, "no majority after a power cut");
-	disk_heal(disk);
+	lab_heal(lab);
 	check(lab_mend(lab), "the copies can be read again, and can't be mended");
 }
 
 bool lab_mend(struct lab *lab)
 {
-	if (dmr_metadata_mend(lab->md) < 0 || dmr_metadata_in_doubt(lab->md))
+	if ((dmr_metadata_mend(lab->md) < 0 && !lab->away) || dmr_metadata_in_doubt(lab->md))
 		return false;
 	allow_only_acked(lab);
 	now_good(lab);
@@ -104,7 +128,7 @@ void lab_repair(struct lab *lab)
 {
 	u8 copy = rng_below(&lab->rng, lab->setup.copies);
 
-	if (lab->disk->nr_pending || !(lab->good & 1u << copy))
+	if (lab->disk->nr_pending || !(lab->good & 1u << copy) || lab->away)
 		return;
 	lab_destroy_others(lab, lab->disk, 0, copy, 2);
 	dmr_metadata_check(lab->md);

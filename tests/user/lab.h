@@ -59,6 +59,8 @@ struct lab {
 	struct disk *cut;		/* ... here, with what a load may find */
 	struct lab_allowed cut_allowed;
 	struct dmr_soft_state cut_soft;	/* the newest */
+	u8 cut_sound;			/* copies of which any one is enough */
+	u8 away;			/* copy that can't be reached till the next boot: a bit, or 0 */
 
 	struct lab_seen *seen;
 	u64 room, distinct;		/* states of different content */
@@ -79,7 +81,10 @@ unsigned int lab_commit(struct lab *lab, const struct dmr_record *rec, unsigned 
 /* Before @nr records: compact, if that wins anything, or if the spare is @full. */
 void lab_compact(struct lab *lab, unsigned int nr, bool full);
 void lab_save_soft(struct lab *lab);
+/* False: some copy could not be mended that is not away, or a failed commit not be denied. */
 bool lab_mend(struct lab *lab);
+/* Make everything work again that is not away till the next boot. */
+void lab_heal(struct lab *lab);
 /* Damage copies behind everybody's back, find out and mend, but for one that is good. */
 void lab_repair(struct lab *lab);
 

@@ -116,14 +116,34 @@ static void tell_fate(const struct crash_state *s)
 			s->origin->pending[i].block, s->fate[i] & s->origin->pending[i].stored);
 }
 
+/* Nothing was promised yet, but that the spare can be used. */
+static void check_can_be_formatted(struct lab *lab, const struct disk *disk)
+{
+	struct disk *d = disk_clone(disk);
+	struct dm_bufio_client *client = lab_client(d);
+	static struct replay r;
+	struct dmr_metadata *md;
+	struct dmr_space space;
+	const char *error;
+
+	md = lab_open_metadata(client, &lab->setup, false, &space, &r, &error);
+	check(md, "a cut while the spare was formatted: %s", error);
+	dmr_metadata_close(md);
+	dmr_space_exit(&space);
+	dm_bufio_client_destroy(client);
+	disk_free(d);
+}
+
 static void judge(struct lab *lab, const struct crash_state *s, const struct lab_seen *found,
 		  const char *error, const char *circumstance)
 {
 	/* Soft state that could not be saved may be there all the same. */
 	bool soft = found->soft >= soft_number(&lab->soft[0]) && found->soft <= soft_number(&lab->soft[1]);
 
-	if (found->refused && !lab->formatted)
-		return;		/* nothing was promised yet */
+	if (found->refused && !lab->formatted) {
+		check_can_be_formatted(lab, s->disk);
+		return;
+	}
 	if (!found->refused && lab_is_allowed(&lab->allowed, found->state) >= 0 && soft)
 		return;
 	tell_fate(s);
@@ -162,9 +182,26 @@ static bool torn(const struct crash_state *s, u8 copy)
 	return false;
 }
 
-/* To boot from it later. */
-static void keep_cut(struct lab *lab, struct disk *cut)
+/*
+ * The good copies that are whole, of which any one is enough. Not while a copy is
+ * dropping out: which ones are good is then known only when the commit returns.
+ */
+static u8 sound_copies(const struct lab *lab, const struct crash_state *s)
 {
+	u8 copy, sound = 0;
+
+	if (lab->disk->nr_failed_writes != lab->failed_writes)
+		return 0;
+	for (copy = 0; copy < lab->setup.copies; copy++)
+		if (lab->good & 1u << copy && !torn(s, copy))
+			sound |= 1u << copy;
+	return sound;
+}
+
+/* To boot from it later. */
+static void keep_cut(struct lab *lab, struct disk *cut, u8 sound)
+{
+	lab->cut_sound = sound;
 	if (lab->cut)
 		disk_free(lab->cut);
 	lab->cut = cut;
@@ -202,11 +239,7 @@ void lab_destroy_others(struct lab *lab, struct disk *d, u64 first, u8 copy, u32
 			destroy(lab, d, block);
 }
 
-/*
- * Of a good copy that is whole, every other copy may be destroyed, or not be
- * readable. Not while a copy is dropping out: which ones are good is then known
- * only when the commit returns.
- */
+/* Every other copy may be destroyed, or not be readable. */
 static void look_at_one_copy(struct lab *lab, const struct crash_state *s, struct replay *r)
 {
 	struct disk *d = disk_clone(s->disk);
@@ -218,8 +251,7 @@ static void look_at_one_copy(struct lab *lab, const struct crash_state *s, struc
 	struct verdict v;
 	const char *error = NULL;
 
-	if (lab->good & 1u << copy && !torn(s, copy) &&
-	    lab->disk->nr_failed_writes == lab->failed_writes) {
+	if (sound_copies(lab, s) & 1u << copy) {
 		lab_destroy_others(lab, d, unreadable ? region : 0, copy, 1);
 		if (unreadable)
 			make_unreadable(lab, d, copy);
@@ -229,7 +261,7 @@ static void look_at_one_copy(struct lab *lab, const struct crash_state *s, struc
 		judge(lab, s, &found, error, ", with one good copy left");
 		lab->damaged++;
 		if (lab->want_cut && rng_one_in(&lab->rng, 10)) {
-			keep_cut(lab, d);
+			keep_cut(lab, d, 0);
 			return;
 		}
 	}
@@ -270,7 +302,7 @@ static void look(const struct crash_state *s, void *context)
 	if (lab->formatted && lab->setup.copies > 1 && rng_one_in(&lab->rng, 8))
 		look_at_one_copy(lab, s, &r);
 	if (lab->want_cut && !found->refused && (!lab->cut || rng_one_in(&lab->rng, 50)))
-		keep_cut(lab, disk_clone(s->disk));
+		keep_cut(lab, disk_clone(s->disk), sound_copies(lab, s));
 }
 
 void lab_before_flush(struct disk *d, void *context)

@@ -212,6 +212,8 @@ static void run(const struct phase *p, u64 count)
 	for (i = 0; i < count; i++) {
 		u32 at = rng_below(&rng, p->sectors);
 
+		if (rng_one_in(&rng, 20000))
+			dmr_map_loaded(&map);
 		if (rng_below(&rng, 5) < 2)
 			set(p);
 		else

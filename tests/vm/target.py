@@ -1,9 +1,12 @@
 """The target as the tests speak of it: made by dmsetup, asked by message and by status."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from harness import Guest
+
+EVENTS = "/tmp/uevents"  # In the guest: what events() saw.
 
 SPARE_DATA = 2048  # Where a spare's data begins, with the defaults.
 
@@ -132,3 +135,17 @@ def pending(listed: Iterable[Extent]) -> list[int]:
 def places(listed: Iterable[Extent]) -> list[int]:
     """The sectors of the spare that hold data."""
     return [s for e in listed if e.spare is not None for s in range(e.spare, e.spare + e.sectors)]
+
+
+@contextmanager
+def events(guest: Guest) -> Iterator[Callable[[str], None]]:
+    """A function that waits until an action was told by a uevent."""
+    guest.run("rm", "-f", EVENTS)
+    job = guest.start_sh(f"exec stdbuf -oL udevadm monitor --kernel --property >{EVENTS}", timeout=600)
+    guest.sh(f"until grep -qs KERNEL {EVENTS}; do sleep 0.1; done")
+
+    def told(action: str) -> None:
+        guest.sh(f"until grep -q DM_ACTION={action}$ {EVENTS}; do sleep 0.1; done")
+
+    yield told
+    job.kill()

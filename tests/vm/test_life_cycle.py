@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 from harness import CommandFailed, Guest, Job, Machine
-from target import mappings
+from target import EVENTS, events, mappings
 
 MACHINES = Callable[..., Machine]
 BAD = [64 + 40 * i for i in range(20)]  # some of the sectors that the load writes to
@@ -409,6 +409,52 @@ def pairs(four_disks: Guest) -> Iterator[Guest]:
     four_disks.sh("dmsetup remove_all; udevadm settle")
     for device in four_disks.devices.values():
         four_disks.run("blkdiscard", "-f", device)
+
+
+def test_a_renamed_device_tells_its_new_name(pairs: Guest) -> None:
+    guest = pairs
+    create(guest)
+    guest.run("dmsetup", "rename", "mapped", "renamed")
+    with events(guest) as told:
+        message(guest, "remap", 8000, name="renamed")
+        told("REMAP")
+        assert "DM_NAME=mapped\n" not in guest.run("cat", EVENTS).out
+    # The old name is free, though its folder is there until the next resume.
+    create(guest, table(guest, guest.devices["second"], guest.devices["second_spare"]))
+    number = guest.run("dmsetup", "info", "-c", "--noheadings", "-o", "devno", "mapped").out.strip()
+    assert folder(guest) == ["mapped", f"mapped@{number}"]
+    guest.sh("dmsetup suspend renamed; dmsetup resume renamed; dmsetup suspend mapped; dmsetup resume mapped")
+    assert folder(guest) == ["mapped", "renamed"]
+
+
+def test_events_of_the_last_moment_before_a_reload_are_told(guest: Guest) -> None:
+    create(guest)
+    with events(guest) as told:
+        message(guest, "remap", 1000)
+        told("REMAP")
+        message(guest, "remap", 3000)
+        guest.run("dmsetup", "reload", "mapped", stdin=table(guest, guest.main, guest.spare))
+        guest.run("dmsetup", "resume", "mapped")
+        guest.sh(f"until grep -q DM_SECTOR=3000 {EVENTS}; do sleep 0.1; done")
+
+
+def test_a_long_request_passes_over_what_is_not_concerned_and_can_be_killed(guest: Guest) -> None:
+    device = create(guest)
+    sectors = int(guest.run("blockdev", "--getsz", device).out)
+
+    def rounds() -> int:
+        return int(message(guest, "stats").split("rounds ")[1].split()[0])
+
+    message(guest, "remap", 50000)
+    before = rounds()
+    assert message(guest, "unmap", 0, sectors) == "Unmapped 1 sectors"
+    assert rounds() - before == 2
+    job = guest.start_sh(f"exec dmsetup message mapped 0 remap 0 {sectors}")
+    guest.sh("until [ $(cat /sys/kernel/dm_remap/mapped/active_mappings) != 0 ]; do sleep 0.01; done")
+    job.kill()
+    guest.sh("dmsetup suspend mapped; dmsetup resume mapped")
+    assert 0 < mappings(guest) < sectors
+    assert message(guest, "health").startswith("remapped")
 
 
 def test_a_4k_native_main_under_load(pairs: Guest) -> None:

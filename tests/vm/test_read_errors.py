@@ -72,10 +72,11 @@ def test_bad_blocks_fail_alone_even_after_a_power_cut_until_they_are_written(gue
     good_ones_read_back()
 
     # The disk is not asked for them again, whatever it would say now.
-    box.main.heal()
     box.main.clear_counters()
     assert guest.failing(device, 1100, 40) == run
-    assert box.main.counters()["reads"] == 0
+    assert box.main.counters()["bad_reads"] == 0
+    box.main.heal()
+    assert guest.failing(device, 1100, 40) == run
 
     box.power_cut(seed=1)
     guest = box.boot()
@@ -286,6 +287,34 @@ def test_a_dead_disk_trips_the_breaker_and_rearm_goes_on(guest: Guest) -> None:
     assert error_of(guest, device, 400) == MEDIUM_ERROR
     assert (remapped(extents(guest)), pending(extents(guest))) == ([*range(100, 108), 300], [400])
     assert guest.read(device, 500, 98) == pattern(1, 600)[500 * 512 : 598 * 512]
+
+
+def test_a_disk_that_dies_behind_a_bad_block_loses_nothing_more(guest: Guest) -> None:
+    """Whether it is the block or the disk is asked for each block, not only for the first of a run."""
+    box = guest.machine
+    device = create(guest)
+    guest.write(device, 0, pattern(1, 64))
+    guest.flush(device)
+    box.main.fail(7, on="read")
+    assert error_of(guest, device, 7) == MEDIUM_ERROR
+    box.main.die(on="read")
+    assert [error_of(guest, device, sector) for sector in (8, 9, 20)] == [errno.EIO] * 3
+    assert pending(extents(guest)) == [7] and status(guest).errors == ("breaker",)
+    box.main.revive()
+    assert guest.read(device, 8, 56) == pattern(1, 64)[8 * 512 :]
+
+
+def test_a_spare_that_is_gone_for_a_moment_loses_nothing(guest: Guest) -> None:
+    box = guest.machine
+    device = create(guest)
+    guest.write(device, 500, pattern(1, 8))
+    message(guest, "remap", 500, 8)
+    listed = extents(guest)
+    box.spare.die(on="read")
+    assert error_of(guest, device, 500, 8) == errno.EIO
+    box.spare.revive()
+    assert guest.read(device, 500, 8) == pattern(1, 8)
+    assert extents(guest) == listed and status(guest).errors == ()
 
 
 def test_reads_of_4k_native_disks_lose_whole_logical_blocks(machine: Callable[..., Machine]) -> None:

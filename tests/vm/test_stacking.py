@@ -1,14 +1,14 @@
 """The device among others: flushes go down to both disks, limits come up from both, and
 dmsetup and dmremapctl say the same about it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command import ok
 from harness import Guest, Machine
-from target import create, mappings, message, remove
+from target import create, extents, mappings, message, pending, refused, remapped, remove
 
 MiB = 1 << 20
 
@@ -107,6 +107,38 @@ def test_discards_reach_main_but_not_what_was_remapped(guest: Guest) -> None:
     guest.run("fallocate", "--zero-range", "-o", 996 * 512, "-l", 16 * 512, device)
     assert guest.read(device, 996, 16) == bytes(16 * 512)
     assert mappings(guest) == 8
+
+
+def test_zeroes_are_written_where_nobody_else_would_write_them(machine: Callable[..., Machine]) -> None:
+    """Punching a hole into a block device asks for zeroes and has no other way."""
+    box = machine(power_cuts=False)
+    guest = box.boot()
+    device = create(guest)
+    guest.write(device, 1000, b"original" * 64 * 40)
+    message(guest, "remap", 1010, 4)
+    box.main.fail(1030, on="read")
+    assert guest.failing(device, 1000, 40) == [1030]
+    box.main.fail(1020, on="write")
+    guest.run("fallocate", "--punch-hole", "-o", 1004 * 512, "-l", 32 * 512, device)
+    box.main.heal()
+    old = b"original" * 64 * 4
+    assert guest.read(device, 1000, 40) == old + bytes(32 * 512) + old
+    assert remapped(extents(guest)) == [*range(1010, 1014), 1020, 1030]
+    assert pending(extents(guest)) == []
+
+
+def test_a_part_of_a_block_at_the_end_of_main_is_left_alone(machine: Callable[..., Machine]) -> None:
+    box = machine(spare_block_size=4096)
+    guest = box.boot()
+    guest.run("dmsetup", "create", "odd", "--table", f"0 80007 linear {guest.main} 0")
+    table = f"0 80000 dm-remap-v4 /dev/mapper/odd {guest.spare}"
+    guest.run("dmsetup", "create", "mapped", "--table", table)
+    for words in (("remap", 80000), ("unmap", 80000), ("test_remap", 80000, 4096)):
+        assert refused(guest, *words)
+    assert message(guest, "remap", 79992) == "Remapped 8 sectors"
+    remove(guest)
+    guest.run("dmsetup", "create", "mapped", "--table", table)
+    assert remapped(extents(guest)) == list(range(79992, 80000))
 
 
 @pytest.fixture(scope="module")
@@ -208,11 +240,12 @@ def agree(guest: Guest) -> dict[str, Any]:
     mine: dict[str, Any] = {}
     while mine != (now := by_dmsetup(guest)):
         mine = now
+        guest.wait_for_udev()
         (theirs,) = ok(guest, "status", "mapped")
+        (listed,) = ok(guest, "list")
     for target in theirs["targets"]:
         target.pop("healthy")
     assert theirs == mine
-    (listed,) = ok(guest, "list")
     first = mine["targets"][0] if mine["targets"] else {"main": None, "spare": None, "mode": "no table"}
     for key in ("name", "path", "uuid", "dev", "open"):
         assert listed[key] == mine[key]

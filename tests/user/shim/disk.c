@@ -216,6 +216,19 @@ int disk_read(struct disk *d, u64 block, void *to)
 	return 0;
 }
 
+/* What comes before the bad sector; often nothing, or all of it and no answer in time. */
+static u8 stored_of_failed(struct disk *d)
+{
+	switch (rng_below(&d->rng, 4)) {
+	case 0:
+		return 0;
+	case 1:
+		return WHOLE_BLOCK;
+	default:
+		return (1u << rng_below(&d->rng, BLOCK_PIECES)) - 1;
+	}
+}
+
 int disk_write(struct disk *d, u64 block, const void *from)
 {
 	struct pending_write *w;
@@ -234,12 +247,22 @@ int disk_write(struct disk *d, u64 block, const void *from)
 	w = &d->pending[d->nr_pending++];
 	w->block = block;
 	w->page = page_new(from);
-	/* A write that fails has stored what comes before the bad sector. */
-	w->stored = failed ? (1u << rng_below(&d->rng, BLOCK_PIECES)) - 1 : WHOLE_BLOCK;
+	w->stored = failed ? stored_of_failed(d) : WHOLE_BLOCK;
 	part = page_join(w->page, d->now[block], w->stored);
 	replace(&d->now[block], part);
 	page_put(part);
 	return failed ? -EIO : 0;
+}
+
+/* The cache is empty, and nothing of it was stored: some disks do that when a flush fails. */
+static void drop_pending(struct disk *d)
+{
+	for (; d->nr_pending; d->nr_pending--) {
+		struct pending_write *w = &d->pending[d->nr_pending - 1];
+
+		replace(&d->now[w->block], d->stable[w->block]);
+		page_put(w->page);
+	}
 }
 
 int disk_flush(struct disk *d)
@@ -250,6 +273,8 @@ int disk_flush(struct disk *d)
 		d->before_flush(d, d->context);
 	if (fails(d, DISK_FLUSH, 0)) {
 		note(d, DISK_FLUSH, true, 0);
+		if (rng_one_in(&d->rng, 2))
+			drop_pending(d);
 		return -EIO;
 	}
 	note(d, DISK_FLUSH, false, 0);
