@@ -737,14 +737,6 @@ static int commit_batch(struct dmr_metadata *md, const struct dmr_record *recs,
 
 	next->nr_records = cpu_to_le32(have + nr);
 
-	/*
-	 * What the records point at must be there before they can be. If that
-	 * fails nobody knows what was lost, also if the next flush succeeds.
-	 */
-	WRITE_ONCE(md->flushes, md->flushes + 1);
-	if (dm_bufio_issue_flush(md->bufio))
-		return -EREMOTEIO;
-
 	if (have + nr == RECORDS_PER_BLOCK) {
 		r = ensure_segment(md, md->segment, le32_to_cpu(next->log_blocks));
 		if (!r)
@@ -760,6 +752,16 @@ static int commit_batch(struct dmr_metadata *md, const struct dmr_record *recs,
 	return nr;
 }
 
+/*
+ * What records point at must be there before they can be. This comes first of
+ * all: when a flush fails nobody knows what was lost, also if the next succeeds.
+ */
+static int flush_data(struct dmr_metadata *md)
+{
+	WRITE_ONCE(md->flushes, md->flushes + 1);
+	return dm_bufio_issue_flush(md->bufio) ? -EREMOTEIO : 0;
+}
+
 int dmr_metadata_commit(struct dmr_metadata *md, const struct dmr_record *recs,
 			unsigned int nr, unsigned int *done)
 {
@@ -768,6 +770,9 @@ int dmr_metadata_commit(struct dmr_metadata *md, const struct dmr_record *recs,
 	*done = 0;
 	if (md->params.read_only)
 		return -EROFS;
+	r = flush_data(md);
+	if (r)
+		return r;
 	if (md->ahead || count(md->good) < majority(md))
 		return -EIO;
 	r = reserve_log(md, nr);
@@ -1009,6 +1014,9 @@ int dmr_metadata_compact(struct dmr_metadata *md, const struct dmr_live *live)
 
 	if (md->params.read_only)
 		return -EROFS;
+	r = flush_data(md);
+	if (r)
+		return r;
 	if (md->ahead || count(md->good) < majority(md))
 		return -EIO;
 	r = compact(&co);

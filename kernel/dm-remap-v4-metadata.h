@@ -133,6 +133,7 @@ bool dmr_metadata_worth_compacting(const struct dmr_metadata *md,
 /*
  * Write what is still so as a new log, and switch to it with one commit. On an
  * error but -EIO nothing has changed; after -EIO as after a failed commit.
+ * Flushes first what was written to the spare before: -EREMOTEIO as there.
  */
 int dmr_metadata_compact(struct dmr_metadata *md, const struct dmr_live *live);
 

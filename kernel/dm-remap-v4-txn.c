@@ -255,7 +255,7 @@ static int commit_or_mend(struct dmr_target *c, unsigned int *done, bool *doubt)
 	int r = compact(c, false);
 
 	/* If the log can't be compacted it may still grow. */
-	if (r != -EIO)
+	if (r != -EIO && r != -EREMOTEIO)
 		r = dmr_metadata_commit(c->md, txn->rec, txn->nr, done);
 	if (r == -ENOSPC) {
 		r = compact(c, true);

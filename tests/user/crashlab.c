@@ -79,7 +79,7 @@ static const struct bug bugs[] = {
 	{ "second-wave-not-flushed", BUFIO_NO_FLUSH, .at = 2 },
 	{ "both-waves-at-once", BUFIO_LATE_WRITE, .at = 1 },
 	{ "acknowledged-after-one-wave", .early_ack = true },
-	{ "new-log-not-flushed", BUFIO_NO_FLUSH, .at = 0, .compacts = true },
+	{ "new-log-not-flushed", BUFIO_NO_FLUSH, .at = 1, .compacts = true },
 };
 
 static struct dmr_record batch[LAB_MAX_RECORDS];
