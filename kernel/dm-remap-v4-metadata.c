@@ -1178,6 +1178,8 @@ u32 dmr_metadata_check(struct dmr_metadata *md)
 	struct disk_log *log = md->log;
 	/* The block written ahead is to be counted by the next commit. */
 	u32 i, nr = le32_to_cpu(md->hdr->log_blocks) + md->spilled;
+	/* What may be in a cache only does not count. */
+	bool flushed = !dm_bufio_issue_flush(md->bufio);
 	u8 copy, logs = all_copies(md), newest_in;
 
 	md->header_ok = 0;
@@ -1192,6 +1194,10 @@ u32 dmr_metadata_check(struct dmr_metadata *md)
 		if (reread(md, slot_block(md, copy, SLOT_INFO), log, INFO_MAGIC,
 			   &md->info->p, copy))
 			md->info_ok |= 1u << copy;
+	}
+	if (!flushed) {
+		md->header_ok = 0;
+		md->info_ok = 0;
 	}
 	md->whole |= md->header_ok;
 	for (i = 0; i < nr; i++) {

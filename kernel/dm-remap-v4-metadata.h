@@ -94,8 +94,8 @@ void dmr_metadata_close(struct dmr_metadata *md);
 int dmr_metadata_mend(struct dmr_metadata *md);
 
 /*
- * Read every copy again and find out which are good. Returns how many, and
- * changes nothing on disk.
+ * Flush, read every copy again and find out which are good. Returns how many,
+ * and changes nothing on disk.
  */
 u32 dmr_metadata_check(struct dmr_metadata *md);
 

@@ -197,6 +197,7 @@ static void step(struct lab *lab, const struct workload *w)
 {
 	static struct replay before;
 	u32 nr = 1 + rng_below(&lab->rng, w->burst), done, i;
+	bool lost;
 
 	shim_clock++;
 	before = lab->acked;
@@ -205,8 +206,8 @@ static void step(struct lab *lab, const struct workload *w)
 	lab->want_cut = rng_below(&lab->rng, 64) < w->reboot;
 	if (rng_below(&lab->rng, 64) < w->fault)
 		plant_faults(lab);
-	lab_compact(lab, nr, rng_below(&lab->rng, 64) < w->full);
-	done = dmr_metadata_in_doubt(lab->md) ? 0 : lab_commit(lab, batch, nr);
+	lost = lab_compact(lab, nr, rng_below(&lab->rng, 64) < w->full) == -EREMOTEIO;
+	done = lost || dmr_metadata_in_doubt(lab->md) ? 0 : lab_commit(lab, batch, nr);
 	give_back(lab, &before, nr, done);
 	if (rng_below(&lab->rng, 64) < w->soft)
 		lab_save_soft(lab);

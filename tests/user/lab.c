@@ -184,21 +184,22 @@ unsigned int lab_commit(struct lab *lab, const struct dmr_record *rec, unsigned 
 	return done;
 }
 
-void lab_compact(struct lab *lab, unsigned int nr, bool full)
+int lab_compact(struct lab *lab, unsigned int nr, bool full)
 {
 	struct dmr_live live = replay_live(&lab->acked);
 	int r;
 
 	if (dmr_metadata_in_doubt(lab->md) ||
 	    !dmr_metadata_worth_compacting(lab->md, &live, nr, full))
-		return;
+		return 0;
 	plant_bug(lab, true);
 	r = dmr_metadata_compact(lab->md, &live);
 	bufio_begin(lab->client, BUFIO_RIGHT, 0);
-	if (r)
-		return;
-	now_good(lab);
-	lab->compactions++;
+	if (!r) {
+		now_good(lab);
+		lab->compactions++;
+	}
+	return r;
 }
 
 void lab_save_soft(struct lab *lab)

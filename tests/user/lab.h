@@ -79,7 +79,7 @@ void lab_reboot(struct lab *lab);
 /* Commit, roll back and mend as the target does. The number that is durable. */
 unsigned int lab_commit(struct lab *lab, const struct dmr_record *rec, unsigned int nr);
 /* Before @nr records: compact, if that wins anything, or if the spare is @full. */
-void lab_compact(struct lab *lab, unsigned int nr, bool full);
+int lab_compact(struct lab *lab, unsigned int nr, bool full);
 void lab_save_soft(struct lab *lab);
 /* False: some copy could not be mended that is not away, or a failed commit not be denied. */
 bool lab_mend(struct lab *lab);
