@@ -10,7 +10,7 @@ mkdir -p "$CACHE"
 
 # The tests in a machine, less those that choose their kernels themselves.
 VM_TESTS=(tests/vm)
-for file in build alarms fault_injection random_ioctls; do VM_TESTS+=("--ignore=tests/vm/test_$file.py"); done
+for file in build alarms fault_injection random_ioctls instructions; do VM_TESTS+=("--ignore=tests/vm/test_$file.py"); done
 
 # For mmdebstrap: Debian 13 with its backports, which are taken only where asked for.
 BACKPORTS=(

@@ -227,3 +227,56 @@ def test_another_size_is_noted(image: Sparse, tmp_path: Path) -> None:
     result = run(store(image, tmp_path))
     assert result.exit_code == 0
     assert "this one has 8200" in " ".join(result.output.split())
+
+
+def test_why_each_block_was_chosen_and_where_the_remaps_lie(tmp_path: Path) -> None:
+    image = spare(remaps(300, 4000), spare_sectors=SECTORS, sequence=9)
+    image.put(slots()[1], spare((), spare_sectors=SECTORS, sequence=8).blocks[slots()[1]])
+    image.flip(slots()[0] + 3 * BLOCK)
+    image.flip(slots()[4] + BLOCK)
+    lines = run(store(image, tmp_path)).output.splitlines()
+    assert "Header: sequence 9 is the newest whole one, in copies 0 2 3 4" in lines
+    assert "Info: sequence 1 is the newest whole one, in copies 0 1 2 3" in lines
+    assert any(line.startswith("Log: ") and "1 of copy 0, 1 of copy 1" in line for line in lines)
+    assert any(line.startswith("[+" + 63 * ".") for line in lines)
+
+
+def test_pending_and_mostly_remapped_in_the_picture(tmp_path: Path) -> None:
+    half = 1 << 20
+    table = [Record(half, 3000, 8, 1), Record(half - 1, 0, 1, 2), Record(0, 4000, 700, 1)]
+    image = spare(table, spare_sectors=SECTORS, main_sectors=2 * half)
+    assert "[+" + 30 * "." + "!+" + 31 * "." in run(store(image, tmp_path)).output
+    image = spare(table, spare_sectors=SECTORS, main_sectors=half + 8)
+    assert "[+" in run(store(image, tmp_path)).output
+    image = spare([Record(0, 4000, 33, 1)], spare_sectors=SECTORS, main_sectors=4096)
+    assert "[#" in run(store(image, tmp_path)).output
+
+
+def test_headers_only(tmp_path: Path) -> None:
+    image = spare(remaps(300, 4000), spare_sectors=SECTORS)
+    for slot in slots():
+        image.flip(slot + 3 * BLOCK)
+    path = store(image, tmp_path)
+    assert run(path).exit_code == 3
+    result = run(path, "--headers")
+    assert result.exit_code == 0, "the log is not looked at"
+    assert "Sequence" in result.output and "0x80000" in result.output
+    image.flip(slots()[3])
+    assert run(store(image, tmp_path), "--headers").exit_code == 1
+    assert run(path, "--headers", "--json").exit_code == 2
+
+
+def test_one_copy_beside_what_counts(tmp_path: Path) -> None:
+    image = spare(TABLE, spare_sectors=SECTORS, sequence=9)
+    image.put(slots()[1], spare(TABLE[:1], spare_sectors=SECTORS, sequence=8).blocks[slots()[1]])
+    image.blocks[slots()[1]] = image.blocks[slots()[1]][:0x500] + b"x" + image.blocks[slots()[1]][0x501:]
+    path = store(image, tmp_path)
+    result = run(path, "--copy", "1")
+    assert result.exit_code == 1
+    lines = [line.split() for line in result.output.splitlines()]
+    assert ["sequence", "8", "9", "differs"] in lines
+    assert ["record_count", "1", "4", "differs"] in lines
+    assert ["spacing", "256", "256"] in lines
+    assert "header of copy 1 at byte 0x20000: damaged: CRC does not match" in result.output
+    assert "differs" not in run(path, "--copy", "2").output
+    assert run(path, "--copy", "5").exit_code == 2

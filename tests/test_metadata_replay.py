@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pycontrol.metadata import Corrupt, Kind, Record, pack, replay
-from pycontrol.metadata.records import Limits, check_places
+from pycontrol.metadata.records import Limits
+from pycontrol.metadata.table import check_places
 from tests.test_metadata_images import remaps, spare
 
 LIMITS = Limits(64, 4096, 512)
@@ -100,6 +101,15 @@ def test_neighbours_merge_and_partial_replacement_splits() -> None:
     assert extents[-1] == extents[1:][1]
     with pytest.raises(IndexError):
         extents[3]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_neighbours_that_nothing_replaces_merge_only_if_they_go_on_in_each_other(first: int) -> None:
+    one, other, apart = Record(10, 3000, 4, 1), Record(14, 3004, 4, 1), Record(14, 3005, 4, 1)
+    for records, merged in (([one, other], 1), ([one, apart], 2)):
+        extents, _ = replay(pack(records[first:] + records[:first]), LIMITS)
+        assert len(extents) == merged
+        assert (extents.live, extents[0].main, extents[0].spare) == (2, 10, 3000)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ class ExitCode(IntEnum):
 
 MEANING: dict[ExitCode, str] = {
     ExitCode.OK: "success",
-    ExitCode.DAMAGED: "readable but damaged (inspect)",
+    ExitCode.DAMAGED: "readable but damaged (inspect, meta)",
     ExitCode.USAGE: "wrong usage, nothing was done",
     ExitCode.BEYOND_RECOVERY: "metadata is beyond recovery",
     ExitCode.WRONG_DEVICE: "no such device, or the wrong one",

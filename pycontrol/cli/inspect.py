@@ -3,24 +3,24 @@
 import json
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import click
 
 from pycontrol.cli.exitcodes import ExitCode
+from pycontrol.cli.meta_output import quiet_option, spare_argument
 
 if TYPE_CHECKING:
-    from pycontrol.metadata import BlockState, Loaded, LogState, Slot
+    from pycontrol.metadata import Slot, Survey
     from pycontrol.service.inspection import Inspection
 
 
 @click.command("inspect")
-@click.argument("spare", metavar="SPARE_OR_IMAGE")
+@spare_argument
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--uuid", type=click.UUID, help="Of two sets of metadata, read this one.")
+@click.option("--headers", "only_headers", is_flag=True, help="Look at headers and info blocks only.")
+@click.option("--copy", "copy_", type=click.IntRange(min=0), metavar="N", help="Every field of this copy.")
 @click.option(
     "--max",
     "limit",
@@ -29,12 +29,27 @@ if TYPE_CHECKING:
     show_default=True,
     help="Extents to print, 0 for all; --json prints all.",
 )
+@quiet_option
 @click.pass_context
-def inspect(ctx: click.Context, spare: str, as_json: bool, uuid: UUID | None, limit: int) -> None:
+def inspect(
+    ctx: click.Context,
+    spare: str,
+    offset: int,
+    as_json: bool,
+    uuid: UUID | None,
+    only_headers: bool,
+    copy_: int | None,
+    limit: int,
+    quiet: bool,
+) -> None:
     """Show the metadata on a spare device or on an image of one.
 
     Opens it read-only and writes nothing.  Looks at every copy, says which is good and
-    which one counts, and lists the extents that all records add up to.
+    which one counts, lists the extents that all records add up to, and draws where on the
+    main device they lie.
+
+    --copy N shows every field of one copy, good or not, beside what counts.  --headers does
+    not read the log, however long it is; neither option is for --json.
 
     \b
     Exit code 0: all copies are valid      3: beyond recovery
@@ -53,6 +68,7 @@ def inspect(ctx: click.Context, spare: str, as_json: bool, uuid: UUID | None, li
       compat, ro_compat, incompat   feature words
       needs_check, notes            flag; list of sentences
       valid_copies, intact, chosen  copies, whether nothing needs repair, the copy that counts
+      in_use                        who uses it, or empty
       slots                         list, one a copy: copy, offset (byte), valid,
           header, info, shadow (null unless there is one copy only): offset, state
               (valid, stale, missing, damaged), reason, sequence, time,
@@ -66,21 +82,43 @@ def inspect(ctx: click.Context, spare: str, as_json: bool, uuid: UUID | None, li
           pending), errors, time}, sorted; spare is null for pending
     """
     from pycontrol.metadata import Corrupt
-    from pycontrol.service.inspection import inspect as look
+    from pycontrol.service import inspection
 
+    if only_headers or copy_ is not None:
+        if as_json:
+            raise click.UsageError("--headers and --copy are not for --json")
+        survey, in_use = inspection.look_at_headers(spare, uuid, offset=offset)
+        if not quiet:
+            _print_some(spare, survey, in_use, copy_)
+        ctx.exit(ExitCode.OK if survey.intact else ExitCode.DAMAGED)
     try:
-        found = look(spare, uuid)
+        found = inspection.inspect(spare, uuid, offset=offset)
     except Corrupt as error:
-        if error.slots and not as_json:
-            _print_copies(error.slots, None)
+        if error.slots and not as_json and not quiet:
+            from pycontrol.cli.inspect_text import print_copies
+
+            print_copies(error.slots, None)
         raise
     if as_json:
         for piece in _json(found):
             sys.stdout.write(piece)
-    else:
-        _print(found, limit)
+    elif not quiet:
+        from pycontrol.cli.inspect_text import print_all
+
+        print_all(found, limit)
     if not found.loaded.intact:
         ctx.exit(ExitCode.DAMAGED)
+
+
+def _print_some(spare: str, survey: "Survey", in_use: str, copy: int | None) -> None:
+    from pycontrol.cli import inspect_text
+
+    if copy is None:
+        inspect_text.print_headers(spare, survey, in_use)
+    elif copy < survey.header.copies:
+        inspect_text.print_copy(survey, copy)
+    else:
+        raise click.UsageError(f"there are {survey.header.copies} copies, numbered from 0")
 
 
 # For scripts
@@ -130,6 +168,7 @@ def _head(found: "Inspection") -> dict[str, Any]:
         "incompat": header.incompat,
         "needs_check": loaded.needs_check,
         "notes": found.notes,
+        "in_use": found.in_use,
         "valid_copies": loaded.valid_copies,
         "intact": loaded.intact,
         "chosen": loaded.chosen,
@@ -160,109 +199,3 @@ def _slot(slot: "Slot") -> dict[str, Any]:
         "shadow": asdict(slot.shadow) if slot.shadow else None,
         "log": {"state": slot.log.state, **asdict(slot.log)},
     }
-
-
-# For people
-
-
-def _print(found: "Inspection", limit: int) -> None:
-    from pycontrol.cli import output
-    from pycontrol.metadata import data_start
-    from pycontrol.sizes import SECTOR, human
-
-    loaded = found.loaded
-    output.facts(
-        {
-            "Spare": found.path,
-            "UUID": loaded.uuid,
-            "Name": loaded.name or "-",
-            "Main device": loaded.main_id or "not known",
-            "Main size": f"{loaded.main_sectors} sectors ({human(loaded.main_sectors * SECTOR)})",
-            "Spare size": f"{loaded.spare_sectors} sectors ({human(loaded.spare_sectors * SECTOR)})",
-            "Geometry": f"{loaded.copies} copies {human(loaded.spacing * SECTOR)} apart,"
-            f" data from sector {data_start(loaded.copies, loaded.spacing)},"
-            f" logical block {loaded.block_size} bytes",
-            "Sequence": f"{loaded.sequence} of {_when(loaded.time)}, generation {loaded.generation}",
-            "Log": f"{loaded.header.log_blocks} blocks",
-            "Valid copies": f"{loaded.valid_copies}/{loaded.copies}",
-        }
-    )
-    click.echo()
-    _print_copies(loaded.slots, loaded.chosen)
-    click.echo("* the copy that counts\n")
-    _print_extents(loaded, limit)
-    click.echo(
-        f"Errors seen: {loaded.read_errors} read, {loaded.write_errors} write;"
-        f" sectors salvaged {loaded.salvaged}, lost {loaded.lost}"
-    )
-    for note in found.notes:
-        click.echo(f"Note: {note}")
-
-
-def _print_copies(slots: "list[Slot]", chosen: int | None) -> None:
-    from pycontrol.cli import output
-
-    rows = []
-    for slot in slots:
-        rows.append((f"{slot.copy} *" if slot.copy == chosen else slot.copy, "header", *_block(slot.header)))
-        if slot.shadow:
-            rows.append(("", "shadow", *_block(slot.shadow)))
-        rows.append(("", "info", *_block(slot.info)))
-        if slot.log.valid or slot.log.reason:
-            rows.append(("", "log", *[""] * 5, _log_verdict(slot.log)))
-    columns = ("Copy", "Block", "At byte", "Sequence", "Time", "CRC stored", "CRC computed", "Verdict")
-    output.table(columns, rows)
-
-
-def _block(block: "BlockState") -> tuple[str, ...]:
-    return (
-        f"{block.offset:#x}",
-        "-" if block.sequence is None else str(block.sequence),
-        "-" if block.time is None else _when(block.time),
-        "-" if block.crc_stored is None else f"{block.crc_stored:08x}",
-        "-" if block.crc_computed is None else f"{block.crc_computed:08x}",
-        f"{block.state}: {block.reason}" if block.reason else str(block.state),
-    )
-
-
-def _log_verdict(log: "LogState") -> str:
-    counts = {"valid": log.valid, "stale": log.stale, "missing": log.missing, "damaged": log.damaged}
-    text = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    return f"{text} ({log.reason})" if log.reason else text
-
-
-def _print_extents(loaded: "Loaded", limit: int) -> None:
-    from pycontrol.cli import output
-    from pycontrol.metadata import Kind
-
-    extents = loaded.extents
-    if extents:
-        numbers = ("Bad sector", "Spare sector", "Sectors", "Errors")
-        rows = (
-            (
-                extent.main,
-                extent.spare if extent.kind is Kind.REMAP else "-",
-                extent.sectors,
-                extent.errors,
-                extent.kind.name.lower(),
-                _when(extent.time),
-            )
-            for extent in islice(extents, limit or None)
-        )
-        output.table((*numbers, "Kind", "Since"), rows, numbers)
-        if limit and len(extents) > limit:
-            click.echo(f"... and {len(extents) - limit} more (--max 0 prints all)")
-    for start, sectors in islice(loaded.bad_spare, limit or None):
-        click.echo(f"Bad place on the spare: sector {start}, {sectors} sectors")
-    click.echo(
-        f"{len(loaded.records)} records: {extents.count(Kind.REMAP)} remapped extents with"
-        f" {loaded.used_sectors} sectors, {extents.count(Kind.PENDING)} pending with"
-        f" {loaded.pending_sectors}, {len(loaded.bad_spare)} bad places on the spare"
-    )
-
-
-def _when(seconds: int) -> str:
-    try:
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    except (OverflowError, ValueError, OSError):
-        return f"{seconds} s"

@@ -1,7 +1,7 @@
 """The command group: finds a command when it is called for, and ends in an exit code."""
 
 import importlib
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -18,6 +18,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "unmap": ("pycontrol.cli.message:unmap", "Move sectors back to the main device."),
     "message": ("pycontrol.cli.message:message", "Send the target a message, print its answer."),
     "inspect": ("pycontrol.cli.inspect:inspect", "Read a spare or its image; changes nothing."),
+    "meta": ("pycontrol.cli.meta:meta", "Check, dump, mend or convert the metadata of a spare."),
     "watch": ("pycontrol.cli.watch:watch", "Print events as they happen."),
 }
 
@@ -27,11 +28,15 @@ EPILOG: Final = "\b\nExit codes:\n" + "\n".join(f"  {code:>2}  {MEANING[code]}" 
 class LazyGroup(click.Group):
     """Imports the file of a command when that command is called, and no other."""
 
+    def __init__(self, *args: Any, commands_at: dict[str, tuple[str, str]], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.commands_at = commands_at
+
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return list(self.commands_at)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        place = COMMANDS.get(cmd_name)
+        place = self.commands_at.get(cmd_name)
         if place is None:
             return None
         module, _, attribute = place[0].partition(":")
@@ -49,7 +54,7 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # click's own would import every command for its help line.
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+            formatter.write_dl([(name, text) for name, (_, text) in self.commands_at.items()])
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -77,6 +82,7 @@ def _fail(ctx: click.Context, sentence: str, code: ExitCode) -> None:
 
 @click.group(
     cls=LazyGroup,
+    commands_at=COMMANDS,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

@@ -18,13 +18,19 @@ from pycontrol.metadata.blocks import (
     encode_header,
     encode_info,
     encode_log,
+    header_as_it_is,
+    info_as_it_is,
 )
+from pycontrol.metadata.check import Finding, Report, Severity, check
 from pycontrol.metadata.errors import Corrupt, Legacy, MetadataError, NotOurs, Unsupported
 from pycontrol.metadata.image import encode_image, fresh
 from pycontrol.metadata.layout import BLOCK, SECTOR, Geometry, data_start, region_size
-from pycontrol.metadata.load import load
-from pycontrol.metadata.records import Extent, Extents, Kind, Record, Records, pack, replay
-from pycontrol.metadata.state import BlockState, Loaded, LogState, Slot, State
+from pycontrol.metadata.load import fingerprint, load, survey
+from pycontrol.metadata.reader import Read
+from pycontrol.metadata.records import Extent, Extents, Kind, Record, Records, pack
+from pycontrol.metadata.snapshot import Snapshot
+from pycontrol.metadata.state import BlockState, Loaded, LogState, Slot, State, Survey
+from pycontrol.metadata.table import replay
 
 __all__ = [
     "BLOCK",
@@ -34,6 +40,7 @@ __all__ = [
     "Corrupt",
     "Extent",
     "Extents",
+    "Finding",
     "Geometry",
     "Header",
     "Info",
@@ -44,11 +51,17 @@ __all__ = [
     "LogState",
     "MetadataError",
     "NotOurs",
+    "Read",
     "Record",
     "Records",
+    "Report",
+    "Severity",
     "Slot",
+    "Snapshot",
     "State",
+    "Survey",
     "Unsupported",
+    "check",
     "crc",
     "data_start",
     "decode_header",
@@ -58,9 +71,13 @@ __all__ = [
     "encode_image",
     "encode_info",
     "encode_log",
+    "fingerprint",
     "fresh",
+    "header_as_it_is",
+    "info_as_it_is",
     "load",
     "pack",
     "region_size",
     "replay",
+    "survey",
 ]

@@ -12,6 +12,7 @@ from zlib import crc32
 
 from pycontrol.metadata.layout import (
     BLOCK,
+    COPY_AT,
     CRC_AT,
     HEADER_MAGIC,
     INFO_MAGIC,
@@ -21,6 +22,7 @@ from pycontrol.metadata.layout import (
     RECORDS_AT,
     RECORDS_END,
     SEGMENTS,
+    STRUCTURE_AT,
     V42_STRUCTURE_SIZE,
     VERSION,
     Geometry,
@@ -96,13 +98,12 @@ class LogBlock:
 
 def crc(block: bytes | bytearray | memoryview) -> int:
     """CRC-32 of a block with its CRC field taken as zero."""
-    view = memoryview(block)
-    return crc32(view[CRC_AT + 4 :], crc32(b"\0\0\0\0", crc32(view[:CRC_AT])))
+    return crc32(block[CRC_AT + 4 :], crc32(b"\0\0\0\0", crc32(block[:CRC_AT])))
 
 
 def same_in_all_copies(block: bytes) -> bytes:
     """A block without its CRC and the number of its copy."""
-    return block[:CRC_AT] + block[CRC_AT + 5 :]
+    return block[:CRC_AT] + block[COPY_AT + 1 :]
 
 
 def stored_crc(block: bytes | memoryview) -> int:
@@ -192,24 +193,31 @@ def _check_crc(block: bytes | memoryview) -> None:
 def decode_header(block: bytes | memoryview) -> Header:
     """A header that is valid in itself; BlockError says why it is not."""
     _check(block, HEADER_MAGIC, "header")
-    (
-        _, _, sequence, time, _, copy, copies, _, structure, spacing, uuid, main_sectors, spare_sectors,
-        compat, ro_compat, incompat, flags, generation, cursor, count, log_blocks, block_size, log_crc,
-        *segments,
-    ) = _HEADER.unpack_from(block)  # fmt: skip
+    structure = int.from_bytes(block[STRUCTURE_AT : STRUCTURE_AT + 4], "little")
     if structure == V42_STRUCTURE_SIZE:
         raise BlockError("a structure of v4.2")
     if structure != BLOCK:
         raise BlockError(f"block size {structure}, not {BLOCK}")
     _check_crc(block)
+    header = header_as_it_is(block)
     try:
-        Geometry(copies, spacing)
+        Geometry(header.copies, header.spacing)
     except ValueError as error:
         raise BlockError(str(error)) from None
-    if copy >= copies:
-        raise BlockError(f"number {copy} of only {copies} copies")
-    if sequence == 0:
+    if header.copy >= header.copies:
+        raise BlockError(f"number {header.copy} of only {header.copies} copies")
+    if header.sequence == 0:
         raise BlockError("sequence number 0")
+    return header
+
+
+def header_as_it_is(block: bytes | memoryview) -> Header:
+    """The fields of what may be a header, unchecked: to be shown, never to be used."""
+    (
+        _, _, sequence, time, _, copy, copies, _, _, spacing, uuid, main_sectors, spare_sectors,
+        compat, ro_compat, incompat, flags, generation, cursor, count, log_blocks, block_size, log_crc,
+        *segments,
+    ) = _HEADER.unpack_from(block)  # fmt: skip
     return Header(
         uuid=UUID(bytes=uuid), sequence=sequence, time=time, copy=copy, copies=copies, spacing=spacing,
         main_sectors=main_sectors, spare_sectors=spare_sectors, generation=generation, cursor=cursor,
@@ -234,6 +242,11 @@ def decode_info(block: bytes | memoryview) -> Info:
     """An info block that is valid in itself; BlockError says why it is not."""
     _check(block, INFO_MAGIC, "info block")
     _check_crc(block)
+    return info_as_it_is(block)
+
+
+def info_as_it_is(block: bytes | memoryview) -> Info:
+    """The fields of what may be an info block, unchecked: to be shown, never to be used."""
     _, _, sequence, time, _, copy, uuid, main_id, name, *counters = _INFO.unpack_from(block)
     read_errors, write_errors, salvaged, lost, scrub = counters
     return Info(
@@ -244,4 +257,4 @@ def decode_info(block: bytes | memoryview) -> Info:
 
 
 def _untext(field: bytes) -> str:
-    return field.split(b"\0", 1)[0].decode("utf-8", "replace")
+    return field.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")

@@ -1,17 +1,14 @@
 """Metadata made from scratch: a fresh spare, or one with any table of records."""
 
+from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from uuid import UUID
-from zlib import crc32
 
-from pycontrol.metadata.blocks import Header, Info, LogBlock, encode_header, encode_info, encode_log
+from pycontrol.metadata.blocks import Header, Info
 from pycontrol.metadata.layout import (
-    BLOCK,
     BLOCK_SECTORS,
     DEFAULT_COPIES,
     DEFAULT_SPACING,
-    INFO_BLOCK,
     MAX_BLOCK_SIZE,
     MAX_SECTORS,
     NEEDS_CHECK,
@@ -19,10 +16,10 @@ from pycontrol.metadata.layout import (
     RECORD_SIZE,
     SECTOR,
     SEGMENTS,
-    SHADOW_BLOCK,
     Geometry,
 )
 from pycontrol.metadata.records import Record, pack
+from pycontrol.metadata.snapshot import AREA, Snapshot
 
 
 def fresh(
@@ -77,40 +74,29 @@ def encode_image(
     ``info`` replaces identity, name, counters and sequence of the info block.
     """
     geometry = Geometry(copies, spacing)
-    _check_sizes(geometry, main_sectors, spare_sectors, block_size)
+    check_sizes(geometry, main_sectors, spare_sectors, block_size)
     packed = records if isinstance(records, bytes) else pack(records)
     total = len(packed) // RECORD_SIZE
     counted = max(0, total - 1) // PER_BLOCK
-    size = PER_BLOCK * RECORD_SIZE
-    areas = [packed[number * size : (number + 1) * size] for number in range(total // PER_BLOCK)]
     if segments is None:
-        segments, end = _place_segments(geometry, len(areas), second_half)
+        segments, end = place_segments(geometry, total // PER_BLOCK, second_half)
         if end > spare_sectors:
             raise ValueError(f"a spare of {spare_sectors} sectors has no room for {total} records")
         cursor = end if cursor is None else cursor
-    tail = packed[counted * size :]
     header = Header(
         uuid=uuid, sequence=sequence, time=time, copy=0, copies=copies, spacing=spacing,
         main_sectors=main_sectors, spare_sectors=spare_sectors, generation=generation,
         cursor=geometry.data_start if cursor is None else cursor, segments=tuple(segments),
-        records=tail, record_count=len(tail) // RECORD_SIZE, log_blocks=counted,
-        log_crc=_log_crc(areas[:counted]), block_size=block_size, flags=NEEDS_CHECK * needs_check,
+        records=packed[counted * AREA :], block_size=block_size, flags=NEEDS_CHECK * needs_check,
     )  # fmt: skip
     if info is None:
         info = Info(uuid=uuid, sequence=1, time=time, copy=0, main_id=main_id, name=name)
-    blocks = []
-    for copy in range(copies):
-        blocks.extend(_copy(geometry, copy, header, info))
-        for number, area in enumerate(areas):
-            log = LogBlock(
-                uuid=uuid, sequence=max(1, sequence - 1), time=time, copy=copy,
-                generation=generation, number=number, records=area,
-            )  # fmt: skip
-            blocks.append((geometry.log_place(segments, copy, number), encode_log(log)))
-    return blocks
+    sequences, times = array("Q", [max(1, sequence - 1)]) * counted, array("Q", [time]) * counted
+    snapshot = Snapshot(header, info, packed[: counted * AREA], sequences, times).sealed()
+    return [*snapshot.blocks(), *snapshot.headers()]
 
 
-def _check_sizes(geometry: Geometry, main_sectors: int, spare_sectors: int, block_size: int) -> None:
+def check_sizes(geometry: Geometry, main_sectors: int, spare_sectors: int, block_size: int) -> None:
     if block_size & (block_size - 1) or not SECTOR <= block_size <= MAX_BLOCK_SIZE:
         raise ValueError(f"a logical block of {block_size} bytes: it must be 512, 1024, 2048 or 4096")
     if not 0 < main_sectors < MAX_SECTORS:
@@ -123,7 +109,7 @@ def _check_sizes(geometry: Geometry, main_sectors: int, spare_sectors: int, bloc
         )
 
 
-def _place_segments(geometry: Geometry, blocks: int, second_half: bool) -> tuple[list[int], int]:
+def place_segments(geometry: Geometry, blocks: int, second_half: bool = False) -> tuple[list[int], int]:
     """Segments from data start on for so many log blocks, and the sector behind them."""
     segments = [0] * SEGMENTS
     segments[0] = geometry.first_halves()[second_half]
@@ -138,20 +124,3 @@ def _place_segments(geometry: Geometry, blocks: int, second_half: bool) -> tuple
     if blocks > 0:
         raise ValueError("more records than all log segments hold")
     return segments, end
-
-
-def _log_crc(areas: Iterable[bytes]) -> int:
-    value = 0
-    for area in areas:
-        value = crc32(area, value)
-    return value
-
-
-def _copy(geometry: Geometry, copy: int, header: Header, info: Info) -> list[tuple[int, bytes]]:
-    """The header, info and, for a single copy, shadow block of one copy."""
-    slot = geometry.slot(copy)
-    block = encode_header(replace(header, copy=copy))
-    blocks = [(slot, block), (slot + INFO_BLOCK * BLOCK, encode_info(replace(info, copy=copy)))]
-    if geometry.copies == 1:
-        blocks.append((slot + SHADOW_BLOCK * BLOCK, block))
-    return blocks

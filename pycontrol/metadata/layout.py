@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final
 
 SECTOR: Final = 512
@@ -15,6 +16,9 @@ LOG_MAGIC: Final = 0x4C4D5234  # "4RML"
 INFO_MAGIC: Final = 0x494D5234  # "4RMI"
 
 CRC_AT: Final = 0x18
+CRC_BYTES: Final = range(CRC_AT, CRC_AT + 4)
+COPY_AT: Final = 0x1C
+STRUCTURE_AT: Final = 0x20
 RECORDS_AT: Final = 0x130
 RECORDS_END: Final = 0xFF0
 RECORD_SIZE: Final = 32
@@ -35,12 +39,29 @@ MAX_SECTORS: Final = 1 << 54
 """No device is larger: the kernel counts its bytes in a signed 64-bit number."""
 
 MAX_BLOCK_SIZE: Final = 4096
+MAX_SEQUENCE: Final = (1 << 64) - 1
 NEEDS_CHECK: Final = 1
 
 V42_STRUCTURE_SIZE: Final = 84288
 V42_SPACING: Final = 0x20000
 V42_COPIES: Final = 5
 V3_MAGIC: Final = b"DMREMAP3"
+
+
+class Field(IntEnum):
+    """Where in a header the fields are that a finding may be about."""
+
+    MAIN_SECTORS = 0x38
+    SPARE_SECTORS = 0x40
+    COMPAT = 0x48
+    RO_COMPAT = 0x4C
+    FLAGS = 0x54
+    CURSOR = 0x60
+    RECORD_COUNT = 0x68
+    LOG_BLOCKS = 0x6C
+    BLOCK_SIZE = 0x70
+    LOG_CRC = 0x74
+    SEGMENTS = 0x78
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,20 +8,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from pycontrol.metadata.blocks import BlockError, Header, decode_header, same_in_all_copies
+from pycontrol.metadata.blocks import BlockError, Header, Info, decode_header, same_in_all_copies
 from pycontrol.metadata.condition import fits, read_info, slot_of
 from pycontrol.metadata.errors import Corrupt, NotOurs, Unsupported
 from pycontrol.metadata.layout import (
     BLOCK,
-    BLOCK_SECTORS,
     DEFAULT_COPIES,
     DEFAULT_SPACING,
-    MAX_BLOCK_SIZE,
+    INFO_BLOCK,
     MAX_COPIES,
-    MAX_SECTORS,
     MAX_SHIFT,
     MIN_SHIFT,
-    PER_BLOCK,
     SECTOR,
     SHADOW_BLOCK,
     Geometry,
@@ -29,8 +26,10 @@ from pycontrol.metadata.layout import (
 from pycontrol.metadata.log import read_log
 from pycontrol.metadata.nothing import refuse
 from pycontrol.metadata.reader import Read, Reader
-from pycontrol.metadata.records import Limits, Records, check_places, replay
-from pycontrol.metadata.state import Loaded, State
+from pycontrol.metadata.records import Extents, Limits, Records
+from pycontrol.metadata.sanity import header_faults, segments_of
+from pycontrol.metadata.state import Loaded, Log, Slot, State, Survey
+from pycontrol.metadata.table import check_places, replay
 
 
 def load(
@@ -48,38 +47,73 @@ def load(
     """
     Geometry(DEFAULT_COPIES if copies is None else copies, DEFAULT_SPACING if spacing is None else spacing)
     reader = Reader(read, size)
-    found = list(_headers(reader, copies, spacing))
-    if not found:
-        refuse(reader, copies, spacing)
-    header = _choose(found, uuid)
-    geometry = _check(header)
-    slots = [slot_of(reader, geometry, header, copy) for copy in range(header.copies)]
-    info = read_info(reader, header, slots)
+    header, info, slots = _without_log(reader, copies, spacing, uuid)
+    geometry = Geometry(header.copies, header.spacing)
     try:
-        packed = read_log(reader, geometry, header, slots)
-        packed += header.records
-        limits = Limits(
-            header.main_sectors, header.spare_sectors, header.block_size, geometry.data_start
-        )  # fmt: skip
-        extents, bad = replay(packed, limits)
-        check_places(extents, geometry.data_start, [*bad, *_segments(geometry, header)])
+        log = read_log(reader, geometry, header, slots)
+        for fault in log.failures(header):
+            raise Corrupt(fault)
+        packed = log.packed + header.records
+        extents, bad = replay(packed, limits_of(header))
+        check_places(extents, geometry.data_start, [*bad, *segments_of(geometry, header)])
     except Corrupt as error:
         error.slots = slots
         raise
+    return loaded_from(header, info, slots, log, Table(packed, extents, bad), size)
+
+
+def survey(read: Read, size: int, uuid: UUID | None = None) -> Survey:
+    """What headers and info blocks alone tell; the log is not read, nor any record checked."""
+    reader = Reader(read, size)
+    header, info, slots = _without_log(reader, None, None, uuid)
+    blocks = {slot.copy: (reader.block(slot.header.offset), reader.block(slot.info.offset)) for slot in slots}
+    return Survey(header, info, slots, blocks, size // SECTOR)
+
+
+def _without_log(
+    reader: Reader, copies: int | None, spacing: int | None, uuid: UUID | None
+) -> tuple[Header, Info, list[Slot]]:
+    found = find_headers(reader, copies, spacing)
+    if not found:
+        refuse(reader, copies, spacing)
+    header = choose(found, uuid)
+    geometry = check_header(header)
+    slots = [slot_of(reader, geometry, header, copy) for copy in range(header.copies)]
+    return header, read_info(reader, header, slots), slots
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All records, packed, and what they add up to."""
+
+    packed: bytes | bytearray
+    extents: Extents
+    bad_spare: list[tuple[int, int]]
+
+
+def loaded_from(header: Header, info: Info, slots: list[Slot], log: Log, table: Table, size: int) -> Loaded:
+    """The parts of a load put together."""
     chosen = next(slot.copy for slot in slots if any(each.state is State.VALID for each in slot.headers))
     return Loaded(
-        header=header, info=info, records=Records(packed), extents=extents, bad_spare=bad,
-        slots=slots, chosen=chosen, device_sectors=size // SECTOR,
+        header=header, info=info, records=Records(table.packed), extents=table.extents,
+        bad_spare=table.bad_spare, slots=slots, log=log, chosen=chosen, device_sectors=size // SECTOR,
     )  # fmt: skip
+
+
+def limits_of(header: Header) -> Limits:
+    """What the records of this header are checked against."""
+    start = Geometry(header.copies, header.spacing).data_start
+    return Limits(header.main_sectors, header.spare_sectors, header.block_size, start)
 
 
 # Step 1: the headers
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """A header, and all of its bytes that are the same in every copy."""
+class Found:
+    """A header at its byte ``offset``, and all of its bytes that are the same in every copy."""
 
+    offset: int
     header: Header
     content: bytes
 
@@ -91,7 +125,7 @@ def _places(copies: int | None, spacing: int | None) -> Iterator[int]:
     yield from sorted({number * each for number in range(copies or MAX_COPIES) for each in spacings})
 
 
-def _headers(reader: Reader, copies: int | None, spacing: int | None) -> Iterator[_Found]:
+def find_headers(reader: Reader, copies: int | None = None, spacing: int | None = None) -> list[Found]:
     """Every header that is valid at its place.
 
     Where block 0 names a spacing, no other is looked at: behind the region may lie what
@@ -100,6 +134,7 @@ def _headers(reader: Reader, copies: int | None, spacing: int | None) -> Iterato
     if spacing is None:
         first = _header(reader, 0)
         spacing = first.header.spacing if first else None
+    headers = []
     for place in _places(copies, spacing):
         for offset in (place, SHADOW_BLOCK * BLOCK) if place == 0 else (place,):
             found = _header(reader, offset)
@@ -108,10 +143,11 @@ def _headers(reader: Reader, copies: int | None, spacing: int | None) -> Iterato
                 and (copies is None or found.header.copies == copies)
                 and (spacing is None or found.header.spacing == spacing)
             ):
-                yield found
+                headers.append(found)
+    return headers
 
 
-def _header(reader: Reader, offset: int) -> _Found | None:
+def _header(reader: Reader, offset: int) -> Found | None:
     """The header at ``offset``, if one is valid there."""
     block = reader.block(offset)
     if block is None:
@@ -120,15 +156,24 @@ def _header(reader: Reader, offset: int) -> _Found | None:
         header = decode_header(block)
     except BlockError:
         return None
-    return _Found(header, same_in_all_copies(block)) if fits(header, offset) else None
+    return Found(offset, header, same_in_all_copies(block)) if fits(header, offset) else None
+
+
+def fingerprint(read: Read, size: int) -> list[tuple[int, bytes, bytes | None]]:
+    """What changes with every commit and every save of the soft state: header and info blocks."""
+    reader = Reader(read, size)
+    return [
+        (found.offset, found.content, reader.block(found.offset + INFO_BLOCK * BLOCK))
+        for found in find_headers(reader)
+    ]
 
 
 # Step 2: the newest one
 
 
-def _choose(found: list[_Found], wanted: UUID | None) -> Header:
+def choose(found: list[Found], wanted: UUID | None) -> Header:
     """The state among all headers; equal sequence numbers must mean equal headers."""
-    groups: dict[UUID, list[_Found]] = {}
+    groups: dict[UUID, list[Found]] = {}
     for each in found:
         groups.setdefault(each.header.uuid, []).append(each)
     if wanted is not None:
@@ -151,41 +196,17 @@ def _choose(found: list[_Found], wanted: UUID | None) -> Header:
 # Step 4, for the header: every number is checked before use
 
 
-def _check(header: Header) -> Geometry:
+def check_header(header: Header) -> Geometry:
     """The geometry of a header whose numbers make sense."""
+    check_features(header)
+    for _, fault in header_faults(header):
+        raise Corrupt(fault)
+    return Geometry(header.copies, header.spacing)
+
+
+def check_features(header: Header) -> None:
+    """Refuse a header that only a newer version can read."""
     if header.incompat:
         raise Unsupported(
             f"the metadata uses incompatible features {header.incompat:#x}: a newer version is needed"
         )
-    geometry = Geometry(header.copies, header.spacing)
-    block_size = header.block_size
-    if not SECTOR <= block_size <= MAX_BLOCK_SIZE or block_size & (block_size - 1):
-        raise Corrupt(f"the header has a logical block of {block_size} bytes")
-    if not 0 < header.main_sectors < MAX_SECTORS:
-        raise Corrupt(f"the header has a main device of {header.main_sectors} sectors")
-    if not geometry.data_start < header.spare_sectors < MAX_SECTORS:
-        raise Corrupt(f"the header has a spare device of {header.spare_sectors} sectors")
-    if header.record_count > PER_BLOCK:
-        raise Corrupt(f"the header counts {header.record_count} records, {PER_BLOCK} is the limit")
-    if header.segments[0] not in geometry.first_halves():
-        raise Corrupt(f"log segment 0 begins at sector {header.segments[0]} of its slot")
-    before = geometry.data_start
-    for start, sectors in sorted(_segments(geometry, header)):
-        if start < before or start % BLOCK_SECTORS or start + sectors > header.spare_sectors:
-            raise Corrupt(f"a log segment begins at sector {start}, where it cannot lie")
-        before = start + sectors
-    capacity = geometry.capacity(header.segments)
-    if header.log_blocks > capacity:
-        raise Corrupt(f"the header counts {header.log_blocks} log blocks, the segments hold {capacity}")
-    if not header.log_blocks and header.log_crc:
-        raise Corrupt("the header has a CRC for a log without blocks")
-    return geometry
-
-
-def _segments(geometry: Geometry, header: Header) -> list[tuple[int, int]]:
-    """Start and sectors of the log segments in the spare's data area."""
-    return [
-        (start, geometry.segment_sectors(index))
-        for index, start in enumerate(header.segments)
-        if index and start
-    ]

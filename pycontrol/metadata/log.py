@@ -1,31 +1,35 @@
 """The log: of each block the newest valid version, whichever copy holds it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zlib import crc32
 
-from pycontrol.metadata.blocks import BlockError, Header, LogBlock, decode_log, is_zero
-from pycontrol.metadata.errors import Corrupt
-from pycontrol.metadata.layout import BLOCK, Geometry
+from pycontrol.metadata.blocks import (
+    BlockError,
+    Header,
+    LogBlock,
+    crc,
+    decode_log,
+    is_zero,
+    same_in_all_copies,
+    stored_crc,
+)
+from pycontrol.metadata.layout import BLOCK, COPY_AT, Geometry
 from pycontrol.metadata.reader import Reader
-from pycontrol.metadata.state import LogState, Slot
+from pycontrol.metadata.state import Log, LogFault, Slot, State
 
 _RUN = 64
 """Blocks read at once."""
 
 
-@dataclass(slots=True)
-class _Candidate:
-    """A valid version of a log block, and how many copies hold it."""
+def read_log(
+    reader: Reader, geometry: Geometry, header: Header, slots: list[Slot], *, patient: bool = False
+) -> Log:
+    """The records of all log blocks; notes the condition of each copy's log.
 
-    sequence: int
-    records: bytes
-    votes: int = 1
-
-
-def read_log(reader: Reader, geometry: Geometry, header: Header, slots: list[Slot]) -> bytearray:
-    """The records of all log blocks; notes the condition of each copy's log."""
-    packed = bytearray()
-    check = number = index = 0
+    Ends at the first block that no copy has, unless ``patient``.
+    """
+    log = Log()
+    number = index = 0
     while number < header.log_blocks:
         count = min(geometry.segment_blocks(index), header.log_blocks - number)
         for begin in range(0, count, _RUN):
@@ -37,71 +41,121 @@ def read_log(reader: Reader, geometry: Geometry, header: Header, slots: list[Slo
             for at in range(run):
                 blocks = [column[at] for column in columns]
                 offsets = [place + at * BLOCK for place in places]
-                records = _newest(reader, header, number, slots, blocks, offsets)
-                check = crc32(records, check)
-                packed += records
+                found = _alike(header, number, blocks) or _newest(
+                    reader, header, number, log, blocks, offsets
+                )
+                if found is None:
+                    log.lost.append(number)
+                else:
+                    _add(log, found)
                 number += 1
+            if log.lost and not patient:
+                break
+        if log.lost and not patient:
+            break
         index += 1
-    if check != header.log_crc:
-        raise Corrupt("the CRC over the log does not match: a newer version of one of its blocks is lost")
-    return packed
+    for slot in slots:
+        _count(slot, number, [fault for fault in log.faults if fault.copy == slot.copy])
+    return log
+
+
+def _add(log: Log, block: LogBlock) -> None:
+    log.packed += block.records
+    log.crc = crc32(block.records, log.crc)
+    log.sequences.append(block.sequence)
+    log.times.append(block.time)
+    log.holders.append(block.copy)
+
+
+def _count(slot: Slot, blocks: int, faults: list[LogFault]) -> None:
+    states = [fault.state for fault in faults]
+    log = slot.log
+    log.stale, log.missing = states.count(State.STALE), states.count(State.MISSING)
+    log.damaged = states.count(State.DAMAGED)
+    log.valid = blocks - len(faults)
+    if faults:
+        log.reason = f"block {faults[0].number}: {faults[0].reason}"
+
+
+def _alike(header: Header, number: int, blocks: list[bytes | None]) -> LogBlock | None:
+    """The block, if it is whole and the same in every copy: the usual case, made quick."""
+    first = blocks[0]
+    if first is None:
+        return None
+    try:
+        decoded = _judge_log(first, header, number, 0)
+    except BlockError:
+        return None
+    common = same_in_all_copies(first)
+    for copy, block in enumerate(blocks):
+        if (
+            block is None
+            or block[COPY_AT] != copy
+            or same_in_all_copies(block) != common
+            or stored_crc(block) != crc(block)
+        ):
+            return None
+    return decoded
+
+
+@dataclass(slots=True)
+class _Version:
+    """A valid version of a log block, and the copies that hold it, by number and offset."""
+
+    block: LogBlock
+    held: list[tuple[int, int]] = field(default_factory=list)
 
 
 def _newest(
     reader: Reader,
     header: Header,
     number: int,
-    slots: list[Slot],
-    blocks: list[memoryview | None],
+    log: Log,
+    blocks: list[bytes | None],
     offsets: list[int],
-) -> bytes:
-    """The records of log block ``number``.
+) -> LogBlock | None:
+    """The block with this number; what is wrong with other copies of it goes into ``log``.
 
     The newest version counts; of equally new ones, which only an interrupted commit can
     have left, the one that most copies hold.  The CRC over the log has the last word.
     """
-    versions: list[_Candidate] = []
-    held: list[tuple[LogState, _Candidate]] = []
-    for slot, block, offset in zip(slots, blocks, offsets, strict=True):
-        log = slot.log
+    versions: list[_Version] = []
+
+    def note(copy: int, offset: int, state: State, reason: str) -> None:
+        log.faults.append(LogFault(copy, number, offset, state, reason))
+
+    for copy, (block, offset) in enumerate(zip(blocks, offsets, strict=True)):
         if block is None:
-            log.damaged += 1
-            log.reason = log.reason or f"block {number}: {reader.why(offset)}"
+            note(copy, offset, State.DAMAGED, reader.why(offset))
             continue
         try:
-            decoded = _judge_log(block, header, number, slot.copy)
+            decoded = _judge_log(block, header, number, copy)
         except BlockError as error:
             if is_zero(block):
-                log.missing += 1
-                log.reason = log.reason or f"block {number}: all zero"
+                note(copy, offset, State.MISSING, "all zero")
             else:
-                log.damaged += 1
-                log.reason = log.reason or f"block {number}: {error}"
+                note(copy, offset, State.DAMAGED, str(error))
             continue
         for version in versions:
-            if version.sequence == decoded.sequence and version.records == decoded.records:
-                version.votes += 1
+            if (version.block.sequence, version.block.records) == (decoded.sequence, decoded.records):
                 break
         else:
-            version = _Candidate(decoded.sequence, decoded.records)
+            version = _Version(decoded)
             versions.append(version)
-        held.append((log, version))
+        version.held.append((copy, offset))
     if not versions:
-        raise Corrupt(f"log block {number} is lost: no copy of it is valid")
-    best = max(versions, key=lambda version: (version.sequence, version.votes))
-    for log, version in held:
-        if version is best:
-            log.valid += 1
-        elif version.sequence < best.sequence:
-            log.stale += 1
-            log.reason = log.reason or f"block {number}: sequence {version.sequence} is old"
-        else:
-            log.damaged += 1
-            log.reason = log.reason or f"block {number}: differs from the other copies"
-    return best.records
+        return None
+    best = max(versions, key=lambda version: (version.block.sequence, len(version.held)))
+    for version in versions:
+        for copy, offset in version.held:
+            if version.block.sequence < best.block.sequence:
+                note(copy, offset, State.STALE, f"sequence {version.block.sequence} is old")
+            elif version is not best:
+                note(copy, offset, State.DAMAGED, "differs from the other copies")
+    return best.block
 
 
-def _judge_log(block: memoryview, header: Header, number: int, copy: int) -> LogBlock:
+def _judge_log(block: bytes, header: Header, number: int, copy: int) -> LogBlock:
     log = decode_log(block)
     if log.uuid != header.uuid:
         raise BlockError(f"belongs to {log.uuid}")

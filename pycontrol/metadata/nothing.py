@@ -16,6 +16,7 @@ from pycontrol.metadata.layout import (
     MIN_SHIFT,
     SECTOR,
     SHADOW_BLOCK,
+    STRUCTURE_AT,
     V3_MAGIC,
     V42_COPIES,
     V42_SPACING,
@@ -28,7 +29,7 @@ from pycontrol.metadata.reader import Reader
 def refuse(reader: Reader, copies: int | None, spacing: int | None) -> NoReturn:
     """Raise what fits a device on which no valid header was found."""
     _legacy(reader)
-    for offset in _traces(copies, spacing):
+    for offset in traces(copies, spacing):
         _trace(reader, offset)
     region = (copies or DEFAULT_COPIES) * (spacing or DEFAULT_SPACING) * SECTOR
     if reader.size >= BLOCK and reader.all_zero(region):
@@ -48,11 +49,11 @@ def _legacy(reader: Reader) -> None:
         raise Legacy("this is metadata of dm-remap v3.0, which is read only by an import", version="3.0")
     for copy in range(V42_COPIES):
         block = reader.block(copy * V42_SPACING)
-        if block and _word(block, 0) == HEADER_MAGIC and _word(block, 0x20) == V42_STRUCTURE_SIZE:
+        if block and _word(block, 0) == HEADER_MAGIC and _word(block, STRUCTURE_AT) == V42_STRUCTURE_SIZE:
             raise Legacy("this is metadata of dm-remap v4.2, which is read only by an import", version="4.2")
 
 
-def _traces(copies: int | None, spacing: int | None) -> list[int]:
+def traces(copies: int | None = None, spacing: int | None = None) -> list[int]:
     """Bytes at which a header, a shadow or an info block may have been."""
     shifts = range(MIN_SHIFT, MAX_SHIFT + 1)
     spacings = [1 << shift for shift in shifts] if spacing is None else [spacing * SECTOR]

@@ -27,17 +27,16 @@ class Reader:
             return None
         return block if len(block) == BLOCK else None
 
-    def run(self, offset: int, count: int) -> list[memoryview | None]:
+    def run(self, offset: int, count: int) -> list[bytes | None]:
         """So many blocks from ``offset`` on; read one by one if they cannot be read at once."""
         if offset + count * BLOCK <= self.size:
             try:
-                data = memoryview(self._read(offset, count * BLOCK))
+                data = self._read(offset, count * BLOCK)
                 if len(data) == count * BLOCK:
                     return [data[at : at + BLOCK] for at in range(0, len(data), BLOCK)]
             except OSError:
                 pass
-        single = (self.block(offset + at * BLOCK) for at in range(count))
-        return [None if block is None else memoryview(block) for block in single]
+        return [self.block(offset + at * BLOCK) for at in range(count)]
 
     def why(self, offset: int) -> str:
         """Why there is no block at ``offset``."""

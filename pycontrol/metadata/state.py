@@ -1,5 +1,6 @@
 """What a load found: the state, and in which condition each copy is."""
 
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -55,6 +56,41 @@ class LogState:
         return State.STALE if self.stale else State.VALID
 
 
+@dataclass(frozen=True, slots=True)
+class LogFault:
+    """Log block ``number`` is not as it should be in one copy, at this byte ``offset``."""
+
+    copy: int
+    number: int
+    offset: int
+    state: State
+    reason: str
+
+
+@dataclass(slots=True)
+class Log:
+    """The log blocks that count, each from a copy that holds the newest version of it.
+
+    ``packed`` are their records, ``crc`` is that over them; sequence, time and the copy
+    taken are given for each block.  ``lost`` are the numbers of blocks that no copy has.
+    """
+
+    packed: bytearray = field(default_factory=bytearray)
+    sequences: "array[int]" = field(default_factory=lambda: array("Q"))
+    times: "array[int]" = field(default_factory=lambda: array("Q"))
+    holders: bytearray = field(default_factory=bytearray)
+    crc: int = 0
+    lost: list[int] = field(default_factory=list)
+    faults: list[LogFault] = field(default_factory=list)
+
+    def failures(self, header: Header) -> Iterator[str]:
+        """Why this is not the log that the header counts."""
+        for number in self.lost:
+            yield f"log block {number} is lost: no copy of it is valid"
+        if not self.lost and self.crc != header.log_crc:
+            yield "the CRC over the log does not match: a newer version of one of its blocks is lost"
+
+
 @dataclass(slots=True)
 class Slot:
     """One copy of the metadata.  ``shadow`` exists where there is one copy only."""
@@ -89,6 +125,25 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
+class Survey:
+    """Headers and info blocks; the log has not been looked at.
+
+    ``blocks`` has the header and info block of each copy as read, None where it cannot be.
+    """
+
+    header: Header
+    info: Info
+    slots: list[Slot]
+    blocks: dict[int, tuple[bytes | None, bytes | None]]
+    device_sectors: int
+
+    @property
+    def intact(self) -> bool:
+        """Every header and info block is as it should be."""
+        return all(slot.intact for slot in self.slots)
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """The state of a spare.  Sizes and places in sectors, ``block_size`` in bytes, times in seconds."""
 
@@ -98,6 +153,7 @@ class Loaded:
     extents: Extents
     bad_spare: list[tuple[int, int]]
     slots: list[Slot]
+    log: Log
     chosen: int
     device_sectors: int
 
@@ -183,6 +239,11 @@ class Loaded:
     def intact(self) -> bool:
         """Nothing needs repair."""
         return all(slot.intact for slot in self.slots)
+
+    @property
+    def superseded(self) -> int:
+        """Records that mean nothing any more: replaced by later ones, or free."""
+        return len(self.records) - self.extents.live
 
     @property
     def used_sectors(self) -> int:

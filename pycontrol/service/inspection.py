@@ -1,14 +1,10 @@
-"""Looking at the metadata of a spare that nobody needs to have activated; writes nothing."""
+"""Looking at the metadata of a spare; writes nothing."""
 
-import os
-import stat
 from dataclasses import dataclass
 from uuid import UUID
 
-from pycontrol.errors import DeviceIoError, WrongDevice
-from pycontrol.metadata import Loaded, load
-from pycontrol.service.blockdev import open_device
-from pycontrol.text import plain
+from pycontrol.metadata import Loaded, Survey, load, survey
+from pycontrol.service.source import source
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +14,16 @@ class Inspection:
     path: str
     size: int
     loaded: Loaded
+    in_use: str = ""
+    """Who uses it, for people; empty if nobody does that can be seen."""
 
     @property
     def notes(self) -> list[str]:
         """What is readable, but not as it should be."""
         loaded = self.loaded
         found = []
+        if self.in_use:
+            found.append(f"{self.in_use}: this is how it stood for a moment")
         if loaded.device_sectors != loaded.spare_sectors:
             found.append(
                 f"made for a spare of {loaded.spare_sectors} sectors, this one has {loaded.device_sectors}:"
@@ -38,25 +38,18 @@ class Inspection:
         return found
 
 
-def inspect(path: str, uuid: UUID | None = None) -> Inspection:
+def look_at_headers(path: str, uuid: UUID | None = None, *, offset: int = 0) -> tuple[Survey, str]:
+    """What headers and info blocks alone tell, and who uses the spare; see :func:`inspect`."""
+    with source(path, offset) as opened:
+        return opened.look(lambda read, size: survey(read, size, uuid)), opened.in_use
+
+
+def inspect(path: str, uuid: UUID | None = None, *, offset: int = 0) -> Inspection:
     """Read the metadata from a device or an image file, opened read-only.
 
-    MetadataError says why there is none; the other errors are about the device.
+    ``offset`` is the byte at which the spare begins.  MetadataError says why there is
+    none; the other errors are about the device.
     """
-    shown = plain(path)
-    # O_NONBLOCK: opening a FIFO must not wait for a writer.
-    fd = open_device(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        mode = os.fstat(fd).st_mode
-        if not stat.S_ISBLK(mode) and not stat.S_ISREG(mode):
-            raise WrongDevice(f"{shown} is neither a block device nor an image file; name one of these")
-        size = os.lseek(fd, 0, os.SEEK_END)
-        if stat.S_ISBLK(mode):
-            # dm-bufio writes past the page cache of the device: pages from an earlier look are old.
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        loaded = load(lambda offset, length: os.pread(fd, length, offset), size, uuid=uuid)
-    except OSError as error:
-        raise DeviceIoError(f"{shown} cannot be read: {error.strerror}; check the device") from error
-    finally:
-        os.close(fd)
-    return Inspection(path, size, loaded)
+    with source(path, offset) as opened:
+        loaded = opened.look(lambda read, size: load(read, size, uuid=uuid))
+        return Inspection(path, opened.size, loaded, opened.in_use)

@@ -131,6 +131,7 @@ void lab_repair(struct lab *lab)
 	if (lab->disk->nr_pending || !(lab->good & 1u << copy) || lab->away)
 		return;
 	lab_destroy_others(lab, lab->disk, 0, copy, 2);
+	lab->good = 1u << copy;
 	dmr_metadata_check(lab->md);
 	now_good(lab);
 	check(lab->good & 1u << copy, "a copy that was not touched is not good");

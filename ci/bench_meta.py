@@ -1,0 +1,118 @@
+"""What ``dmremapctl meta`` costs on a large table, in CPU time and memory.
+
+``ci/bench-meta`` runs it.  Each command is a process of its own, as it is for the user;
+zlib's crc32 over the same bytes is measured beside it.
+"""
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from pycontrol.metadata import Record, encode_image, pack
+
+SECTORS_EACH = 8
+CHECK_SECONDS, CHECK_CRCS, CHECK_MIB = 2.0, 4, 300
+HEADERS_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one process: seconds of CPU, and MiB at the most."""
+
+    seconds: float
+    memory: float
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is measured.  On the spare, extents lie as they were made."""
+
+    name: str
+    step: int  # sectors from one to the next on the main device
+    shuffled: bool = False
+    replaced: bool = False  # some records replace others, a place is bad
+
+
+TABLES = [
+    Table("in order", 3 * SECTORS_EACH),
+    Table("neighbours in any order", SECTORS_EACH, shuffled=True),
+    Table("in order, some replaced", 3 * SECTORS_EACH, replaced=True),
+    Table("in any order, some replaced", 3 * SECTORS_EACH, shuffled=True, replaced=True),
+]
+
+
+def make(path: Path, extents: int, table: Table) -> float:
+    """An image with such a table; returns the CPU seconds of one crc32 over its metadata."""
+    order = list(range(extents))
+    if table.shuffled:
+        random.Random(1).shuffle(order)
+    first = 1 << 22  # behind the log
+    sectors = first + 2 * SECTORS_EACH * extents
+    records = pack(
+        Record(table.step * number, first + SECTORS_EACH * at, SECTORS_EACH, 1, 1, 1_700_000_000)
+        for at, number in enumerate(order)
+    )
+    if table.replaced:
+        more = [Record(table.step * number, 0, SECTORS_EACH, 4) for number in range(0, extents, 1000)]
+        records += pack([*more, Record(0, sectors - SECTORS_EACH, SECTORS_EACH, 8)])
+    blocks = encode_image(
+        records, uuid=UUID(int=1), main_sectors=3 * SECTORS_EACH * extents, spare_sectors=sectors, time=1
+    )
+    with path.open("wb") as file:
+        file.truncate(sectors * 512)
+        for offset, block in blocks:
+            file.seek(offset)
+            file.write(block)
+    begun = time.process_time()
+    for _, block in blocks:
+        zlib.crc32(block)
+    return time.process_time() - begun
+
+
+def cost(*arguments: str) -> Cost:
+    """Run ``dmremapctl`` with these arguments; it must succeed."""
+    process = subprocess.Popen([sys.executable, "-m", "pycontrol", *arguments], stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"dmremapctl {' '.join(arguments)}: exit code {process.returncode}")
+    return Cost(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--extents", type=int, default=1_000_000, metavar="N")
+    options = parser.parse_args()
+    too_much = 0
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "spare.img"
+        for table in TABLES:
+            # In a process of its own: what a child begins with counts as its memory, too.
+            with ProcessPoolExecutor(1) as elsewhere:
+                crc = elsewhere.submit(make, path, options.extents, table).result()
+            limit = CHECK_CRCS * crc + CHECK_SECONDS
+            check = cost("meta", "check", "--quiet", str(path))
+            headers = cost("meta", "inspect", "--headers", str(path))
+            too_much += check.seconds > limit or check.memory > CHECK_MIB
+            too_much += headers.seconds > HEADERS_SECONDS
+            print(f"{options.extents} extents, {table.name}")
+            print(f"  crc32 of the metadata    {crc:6.3f} s")
+            used = f"{check.seconds:6.3f} s (limit {limit:.3f}), {check.memory:.0f} MiB"
+            print(f"  meta check               {used}")
+            print(f"  meta inspect --headers   {headers.seconds:6.3f} s (limit {HEADERS_SECONDS})")
+    return 1 if too_much else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

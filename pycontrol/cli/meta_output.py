@@ -1,0 +1,79 @@
+"""Options and output that the ``meta`` commands share."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from pycontrol.text import plain
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+Advance = Callable[[int], None]
+
+
+def spare_argument(function: _F) -> _F:
+    """SPARE_OR_IMAGE, and the options that say what of it is meant."""
+    uuid_help = "Of two sets of metadata, read this one."
+    function = click.option("--uuid", type=click.UUID, help=uuid_help)(function)
+    function = click.option(
+        "--offset",
+        type=SIZE,
+        default="0",
+        metavar="SIZE",
+        help="Where the spare begins in it; 'search' tells.",
+    )(function)
+    return click.argument("spare", metavar="SPARE_OR_IMAGE")(function)
+
+
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from pycontrol.errors import UsageError
+        from pycontrol.sizes import parse_size
+
+        try:
+            return value if isinstance(value, int) else parse_size(str(value))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+SIZE = _Size()
+
+
+def say(quiet: bool, sentence: str) -> None:
+    """Tell what was done, on standard error: standard output may be the result itself."""
+    if not quiet:
+        click.echo(sentence, err=True)
+
+
+def confirm(loses: tuple[str, ...], path: str, *, yes: bool, force: bool) -> None:
+    """Ask before something is overwritten; Busy without ``--force`` if that is of worth."""
+    from pycontrol.errors import Busy
+
+    shown = plain(path)
+    if loses and not force:
+        raise Busy(f"{shown} carries {'; '.join(loses)}; name another place, or use --force")
+    question = f"{shown} carries {'; '.join(loses)}.  Overwrite it?" if loses else f"Write to {shown}?"
+    if not yes:
+        click.confirm(question, abort=True, err=True)
+
+
+@contextmanager
+def progress(what: str, total: int, *, quiet: bool) -> Iterator[Advance]:
+    """A bar on standard error, where that is a terminal; nothing otherwise."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.advance(task, done)

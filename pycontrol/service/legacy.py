@@ -1,0 +1,87 @@
+"""Bringing a spare of an earlier version to the present format, into a new place."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from pycontrol.errors import UsageError, WrongDevice
+from pycontrol.metadata import SECTOR
+from pycontrol.metadata.convert import Converted, convert
+from pycontrol.metadata.legacy import Old, read_old
+from pycontrol.metadata.reader import Read
+from pycontrol.service.imagefile import Destination, Piece, examine, write_snapshot
+from pycontrol.service.source import same, source
+from pycontrol.text import plain
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Of the new spare; ``spacing`` in sectors, ``block_size`` in bytes, ``sectors`` None for as before."""
+
+    uuid: UUID
+    time: int
+    copies: int
+    spacing: int
+    block_size: int
+    sectors: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """What an import would do."""
+
+    path: str
+    old: Old
+    converted: Converted
+    destination: Destination
+
+
+def look(path: str) -> Old:
+    """What an image or spare of v4.2 or v3.0 holds; NotOurs if it is neither."""
+    with source(path) as opened:
+        return opened.look(read_old)
+
+
+def plan_import(path: str, out: str, choices: Choices) -> Import:
+    """Read the old metadata, and see what would become of each sector; writes nothing."""
+    if same(path, out):
+        raise UsageError(f"{plain(out)} is the old spare itself; name another place")
+    with source(path) as opened:
+        old = opened.look(read_old)
+        behind = [entry for entry in old.entries if entry.active and entry.spare * SECTOR >= opened.size]
+        if behind:
+            raise WrongDevice(
+                f"{plain(path)} ends before the data of {len(behind)} remaps; give the whole old spare"
+            )
+        spare_sectors = choices.sectors or old.spare_sectors
+        try:
+            converted = convert(
+                old, lambda sector: _sector(opened.read, sector) is not None, uuid=choices.uuid,
+                spare_sectors=spare_sectors, copies=choices.copies, spacing=choices.spacing,
+                block_size=choices.block_size, time=choices.time,
+            )  # fmt: skip
+        except ValueError as error:
+            raise UsageError(f"the new spare cannot be so: {error}") from error
+    return Import(path, old, converted, examine(out, spare_sectors))
+
+
+def carry_out(plan: Import) -> None:
+    """Copy the data of every remap to its new place, then write the metadata."""
+    with source(plan.path) as opened:
+        write_snapshot(plan.destination, plan.converted.snapshot, _data(opened.read, plan))
+
+
+def _data(read: Read, plan: Import) -> Iterator[Piece]:
+    for old, new in plan.converted.moves:
+        data = _sector(read, old)
+        if data is None:
+            raise WrongDevice(f"sector {old} of {plain(plan.path)} could be read before, and cannot be now")
+        yield new * SECTOR, data
+
+
+def _sector(read: Read, sector: int) -> bytes | None:
+    try:
+        data = read(sector * SECTOR, SECTOR)
+    except OSError:
+        return None
+    return data if len(data) == SECTOR else None

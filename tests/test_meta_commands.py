@@ -1,0 +1,419 @@
+"""``dmremapctl meta`` by its output, its exit codes, and what it leaves alone."""
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from pycontrol.cli.meta_output import progress
+from pycontrol.metadata import BLOCK, Record, load
+from pycontrol.service import source as service_source
+from tests.conftest import Run
+from tests.test_metadata_images import UUID_A, UUID_B, Sparse, remaps, slots, spare
+
+SECTORS = 5120
+TABLE = [*remaps(300, 2560), Record(8, 0, 8, 2), Record(0, 4100, 1, 8)]
+
+Store = Callable[..., str]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    def keep(image: Sparse, name: str = "spare.img") -> str:
+        path = tmp_path / name
+        with path.open("wb") as file:
+            file.truncate(image.size)
+            for place, block in image.blocks.items():
+                file.seek(place)
+                file.write(block)
+        return str(path)
+
+    return keep
+
+
+def good() -> Sparse:
+    return spare(TABLE, spare_sectors=SECTORS, sequence=9)
+
+
+def hurt() -> Sparse:
+    image = good()
+    image.flip(slots()[1])
+    image.wipe(slots()[2] + 3 * BLOCK)
+    return image
+
+
+def lost() -> Sparse:
+    image = good()
+    for slot in slots():
+        image.flip(slot + 3 * BLOCK)
+    return image
+
+
+def loaded_records(path: str) -> list[Record]:
+    data = Path(path).read_bytes()
+    loaded = load(lambda offset, length: data[offset : offset + length], len(data))
+    assert loaded.intact
+    return list(loaded.records)
+
+
+def digest(path: str) -> tuple[str, int]:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest(), Path(path).stat().st_mtime_ns
+
+
+READERS = [
+    ["inspect"], ["inspect", "--json"], ["check"], ["check", "--json"], ["dump"], ["dump", "--json"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", READERS)
+@pytest.mark.parametrize(("make", "code"), [(good, 0), (hurt, 1), (lost, 3), (Sparse, 4)])
+def test_every_reading_tool(
+    run: Run, store: Store, arguments: list[str], make: Callable[[], Sparse], code: int
+) -> None:
+    """One family of tests for all: the exit code, and that nothing is written."""
+    path = store(make())
+    Path(path).chmod(0o444)
+    before = digest(path)
+    result = run("meta", *arguments, path)
+    assert digest(path) == before
+    # What can be had of a damaged spare is dumped as if it were whole.
+    assert result.exit_code == (0 if (arguments[0], code) == ("dump", 1) else code)
+    if code == 4:
+        assert result.stdout == "" and result.stderr.count("\n") == 1
+    if "--json" in arguments and code < 3:
+        json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("command", ["inspect", "check", "dump", "backup", "repair"])
+def test_no_such_place(run: Run, tmp_path: Path, command: str) -> None:
+    more = {"backup": [str(tmp_path / "out")], "repair": ["-o", str(tmp_path / "out")]}.get(command, [])
+    for path in (tmp_path / "none", tmp_path, Path("/dev/null")):
+        assert run("meta", command, str(path), *more).exit_code == 4
+    assert run("meta", command).exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+# check
+
+
+def test_check_tells_the_place(run: Run, store: Store) -> None:
+    result = run("meta", "check", store(hurt()))
+    assert "0x20000" in result.stdout and "header: CRC does not match" in result.stdout
+    assert "0x43000" in result.stdout and "log block 0: all zero" in result.stdout
+    assert result.stdout.endswith("verdict: damaged\n")
+
+
+def test_check_json_is_as_documented(run: Run, store: Store) -> None:
+    found = json.loads(run("meta", "check", "--json", store(hurt())).stdout)
+    assert found["findings"][0] == {
+        "severity": "damage", "kind": "header-damaged", "offset": 0x20000, "copy": 1,
+        "text": "header: CRC does not match",
+    }  # fmt: skip
+    assert (found["verdict"], found["records"], found["valid_copies"]) == ("damaged", 302, 3)
+    words = run("meta", "check", "--help").output
+    assert [key for key in [*found, *found["findings"][0]] if key not in words] == []
+    assert json.loads(run("meta", "check", "--json", store(lost())).stdout)["uuid"] is None
+
+
+@pytest.mark.parametrize(("make", "code"), [(good, 0), (hurt, 1), (lost, 3)])
+def test_quiet(run: Run, store: Store, make: Callable[[], Sparse], code: int) -> None:
+    for command in ("check", "inspect"):
+        result = run("meta", command, "--quiet", store(make()))
+        assert (result.exit_code, result.stdout) == (code, "")
+        # What went wrong is said all the same: inspect shows no findings.
+        assert bool(result.stderr) == (command == "inspect" and code == 3)
+
+
+def test_findings_are_cut_for_people(run: Run, store: Store) -> None:
+    image = good()
+    for slot in slots():
+        image.reseal(slot, 0x130, bytes(3776))
+    assert "more (--max 0" in run("meta", "check", "--max", "5", store(image)).stdout
+
+
+def test_a_spare_inside_something_larger(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    path.write_bytes(b"x" * 12288 + good().flat())
+    assert run("meta", "check", str(path)).exit_code == 4
+    result = run("meta", "check", "--offset", "12K", str(path))
+    assert (result.exit_code, "verdict: clean" in result.stdout) == (0, True)
+
+
+def test_one_of_two(run: Run, store: Store) -> None:
+    image = spare(TABLE, copies=4, spare_sectors=SECTORS)
+    for place, block in spare((), copies=4, uuid=UUID_B, spare_sectors=SECTORS).blocks.items():
+        if place >= slots()[2]:
+            image.put(place, block)
+    path = store(image)
+    assert run("meta", "check", path).exit_code == 3
+    assert run("meta", "check", "--uuid", str(UUID_A), path).exit_code == 1
+    assert run("meta", "dump", "--uuid", str(UUID_B), path).exit_code == 0
+
+
+# dump and restore
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_dump_restore_dump(run: Run, store: Store, tmp_path: Path, form: list[str]) -> None:
+    path, again, text = store(good()), str(tmp_path / "again.img"), str(tmp_path / "dump")
+    first = run("meta", "dump", *form, path)
+    assert run("meta", "dump", *form, "-o", text, path).stdout == ""
+    assert Path(text).read_text() == first.stdout
+    assert run("meta", "restore", "--quiet", text, again).output == ""
+    assert Path(again).read_bytes() == Path(path).read_bytes()
+    assert Path(again).stat().st_blocks < SECTORS / 2, "the image is sparse"
+    assert run("meta", "dump", *form, again).stdout == first.stdout
+    assert run("meta", "dump", "-o", text, path).exit_code == 2, "an existing file is not overwritten"
+
+
+def test_restore_over_something(run: Run, store: Store, tmp_path: Path) -> None:
+    text = str(tmp_path / "dump")
+    run("meta", "dump", "-o", text, store(good()))
+    blank = str(tmp_path / "blank.img")
+    Path(blank).write_bytes(bytes(SECTORS * 512))
+    assert run("meta", "restore", text, blank, answer="n\n").exit_code == 10
+    assert not any(Path(blank).read_bytes())
+    assert run("meta", "restore", text, blank, answer="y\n").exit_code == 0
+    result = run("meta", "restore", "--yes", text, blank)
+    assert result.exit_code == 5 and f"dm-remap metadata {UUID_A}" in result.stderr
+    assert run("meta", "restore", "--yes", "--force", text, blank).exit_code == 0
+    assert loaded_records(blank) == TABLE
+    other = store(spare((), spare_sectors=SECTORS, uuid=UUID_B, copies=8, spacing=512), "other.img")
+    assert run("meta", "restore", "--yes", "--force", text, other).exit_code == 0
+    assert loaded_records(other) == TABLE
+
+
+def test_nothing_of_an_earlier_geometry_is_left(run: Run, store: Store, tmp_path: Path) -> None:
+    text, size = str(tmp_path / "dump"), {"spare_sectors": SECTORS, "uuid": UUID_B}
+    run("meta", "dump", "-o", text, store(good()))
+    other = store(spare((), copies=8, spacing=64, **size), "other.img")
+    assert run("meta", "restore", "--yes", "--force", text, other).exit_code == 0
+    # Without block 0 a geometry is searched for, and the old one has more copies.
+    with Path(other).open("r+b") as file:
+        file.write(bytes(BLOCK))
+    assert json.loads(run("meta", "check", "--json", other).stdout)["uuid"] == str(UUID_A)
+
+
+def test_restore_refuses(run: Run, store: Store, tmp_path: Path) -> None:
+    text = tmp_path / "dump"
+    run("meta", "dump", "-o", str(text), store(good()))
+    small = tmp_path / "small.img"
+    small.write_bytes(bytes(SECTORS * 512 - 4096))
+    assert run("meta", "restore", "--yes", str(text), str(small)).exit_code == 4
+    text.write_text(text.read_text().replace("remap 1000", "remap 99999999"))
+    out = tmp_path / "out.img"
+    result = run("meta", "restore", str(text), str(out))
+    assert result.exit_code == 2 and "record 0" in result.stderr
+    text.write_bytes(b"\xff\xfe")
+    assert run("meta", "restore", str(text), str(out)).exit_code == 2
+    assert run("meta", "restore", str(tmp_path / "none"), str(out)).exit_code == 2
+    assert not out.exists()
+
+
+# backup and repair
+
+
+def test_backup_is_sparse_and_exact(run: Run, store: Store, tmp_path: Path) -> None:
+    image = hurt()
+    image.put(2 << 20, b"data" * 1024)
+    path, out = store(image), str(tmp_path / "out")
+    before = digest(path)
+    assert run("meta", "backup", path, out).exit_code == 0
+    assert digest(path) == before
+    image.wipe(2 << 20)
+    assert Path(out).read_bytes() == image.flat()
+    assert Path(out).stat().st_blocks < SECTORS / 2
+    assert run("meta", "backup", path, out).exit_code == 2
+
+
+def test_backup_of_what_is_beyond_recovery(run: Run, store: Store, tmp_path: Path) -> None:
+    path, out = store(lost()), str(tmp_path / "out")
+    assert run("meta", "backup", "-q", path, out).exit_code == 1
+    assert Path(out).read_bytes() == Path(path).read_bytes()
+
+
+def test_repair_to_a_new_file(run: Run, store: Store, tmp_path: Path) -> None:
+    path, out = store(hurt()), str(tmp_path / "out")
+    before = digest(path)
+    assert run("meta", "repair", path, "-o", out).exit_code == 0
+    assert digest(path) == before
+    assert loaded_records(out) == TABLE
+    assert run("meta", "check", out).exit_code == 0
+    assert run("meta", "repair", path, "-o", out, "--in-place").exit_code == 2
+    assert run("meta", "repair", path, "-o", path).exit_code == 2 and digest(path) == before
+    assert run("meta", "repair", path).exit_code == 2
+    nothing = str(tmp_path / "nothing")
+    assert run("meta", "repair", store(lost()), "-o", nothing).exit_code == 3
+    assert not Path(nothing).exists()
+
+
+def test_what_may_only_be_read_is_not_written(run: Run, store: Store, tmp_path: Path) -> None:
+    image = hurt()
+    for slot in slots()[2:]:
+        image.reseal(slot, 0x4C, b"\1")
+    image.wipe(slots()[0])
+    path, out = store(image), tmp_path / "out"
+    before = digest(path)
+    assert run("meta", "check", path).exit_code == 1
+    assert run("meta", "repair", path, "-o", str(out)).exit_code == 4 and not out.exists()
+    assert in_place(run, path, tmp_path / "backup").exit_code == 4
+    assert digest(path) == before and not (tmp_path / "backup").exists()
+
+
+def in_place(run: Run, path: str, backup: Path, answer: str = "y\n") -> Result:
+    return run("meta", "repair", "--in-place", "--backup", str(backup), path, answer=answer)
+
+
+def test_repair_in_place(run: Run, store: Store, tmp_path: Path) -> None:
+    image = hurt()
+    image.put(2 << 20, b"data" * 1024)
+    path, backup = store(image), tmp_path / "backup"
+    before = digest(path)
+    assert in_place(run, path, backup, "n\n").exit_code == 10
+    assert digest(path) == before and not backup.exists()
+    assert in_place(run, path, backup).exit_code == 0
+    assert loaded_records(path) == TABLE
+    assert Path(path).read_bytes()[2 << 20 :].startswith(b"data")
+    assert run("meta", "check", str(backup)).exit_code == 1, "the backup is of what was there"
+    again = digest(path)
+    result = in_place(run, path, tmp_path / "second")
+    assert result.exit_code == 0 and "nothing" in result.stderr
+    assert digest(path) == again and not (tmp_path / "second").exists()
+
+
+def test_repair_changes_nothing_without_a_backup(run: Run, store: Store, tmp_path: Path) -> None:
+    path, backup = store(hurt()), tmp_path / "backup"
+    backup.write_text("mine")
+    before = digest(path)
+    assert in_place(run, path, backup).exit_code == 2
+    assert digest(path) == before and backup.read_text() == "mine"
+
+
+def test_repair_takes_a_lock(run: Run, store: Store, tmp_path: Path) -> None:
+    path = store(hurt())
+    with Path(path).open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert in_place(run, path, tmp_path / "backup").exit_code == 5
+    assert not (tmp_path / "backup").exists()
+
+
+# In use
+
+
+@pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_source, "user_of", lambda *_: "in use by r0")
+
+
+@pytest.mark.usefixtures("used")
+def test_a_spare_in_use_is_said_to_be(run: Run, store: Store, tmp_path: Path) -> None:
+    path = store(good())
+    assert "in use by r0" in run("meta", "check", path).stdout
+    assert json.loads(run("meta", "check", "--json", path).stdout)["in_use"] == "in use by r0"
+    assert "in use by r0" in run("meta", "inspect", path).stdout
+    out = str(tmp_path / "out")
+    assert run("meta", "backup", path, out).exit_code == 0
+    assert Path(out).read_bytes() == Path(path).read_bytes()
+    result = in_place(run, path, tmp_path / "backup")
+    assert result.exit_code == 5 and "message NAME repair" in result.stderr
+
+
+@pytest.mark.usefixtures("used")
+@pytest.mark.parametrize(("changes", "code"), [(3, 0), (10**6, 5)])
+def test_it_is_read_until_it_stands_still(
+    run: Run, store: Store, monkeypatch: pytest.MonkeyPatch, changes: int, code: int
+) -> None:
+    """A commit comes while it is read, for so many times."""
+    path, left = store(good()), [changes]
+    real = os.pread
+
+    def read(fd: int, length: int, offset: int) -> bytes:
+        if offset == slots()[4] + 3 * BLOCK and left[0] > 0:
+            left[0] -= 1
+            later = spare(TABLE, spare_sectors=SECTORS, sequence=10 + changes - left[0])
+            with Path(path).open("r+b") as file:
+                for place, block in later.blocks.items():
+                    file.seek(place)
+                    file.write(block)
+        return real(fd, length, offset)
+
+    monkeypatch.setattr(os, "pread", read)
+    result = run("meta", "check", "--json", path)
+    assert result.exit_code == code
+    if not code:
+        assert json.loads(result.stdout)["sequence"] == 13
+
+
+# On a terminal
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("stream", "quiet", "shown"), [(Terminal, False, True), (Terminal, True, False),
+                                                        (io.StringIO, False, False)])  # fmt: skip
+def test_progress_is_for_terminals(
+    monkeypatch: pytest.MonkeyPatch, stream: type[io.StringIO], quiet: bool, shown: bool
+) -> None:
+    seen = stream()
+    monkeypatch.setattr(sys, "stderr", seen)
+    with progress("searching", 100, quiet=quiet) as advance:
+        advance(50)
+    assert ("searching" in seen.getvalue()) is shown
+
+
+def test_an_io_error_is_told(run: Run, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = store(good())
+
+    def fail(*_: int) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "pread", fail)
+    for command in ("check", "dump", "inspect"):
+        result = run("meta", command, path)
+        assert (result.exit_code, "Input/output error" in result.stderr) == (6, True)
+
+
+def test_a_backup_goes_on_where_it_cannot_read(
+    run: Run, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out, real = store(good()), tmp_path / "out", os.pread
+
+    def fail(fd: int, length: int, offset: int) -> bytes:
+        if offset <= slots()[3] < offset + length:
+            raise OSError(5, "Input/output error")
+        return real(fd, length, offset)
+
+    monkeypatch.setattr(os, "pread", fail)
+    result = run("meta", "backup", path, str(out))
+    assert result.exit_code == 6 and "1 blocks cannot be read, the first at byte 393216" in result.stderr
+    monkeypatch.undo()
+    wanted = bytearray(Path(path).read_bytes())
+    wanted[slots()[3] : slots()[3] + BLOCK] = bytes(BLOCK)
+    assert out.read_bytes() == wanted
+
+
+def test_nothing_is_left_of_a_file_that_could_not_be_written(
+    run: Run, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = store(hurt()), tmp_path / "out"
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    output = str(out)
+    for arguments in (["repair", path, "-o", output], ["backup", path, output], ["dump", "-o", output, path]):
+        result = run("meta", *arguments)
+        assert (result.exit_code, "No space left" in result.stderr) == (6, True)
+        assert output in result.stderr
+        assert not out.exists()

@@ -1,0 +1,190 @@
+"""Dump, restore and repair beside the kernel's own code: the same bytes, the same state."""
+
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pycontrol.metadata import BLOCK, Corrupt, Kind, Record, Snapshot
+from pycontrol.metadata.dump import read_dump, to_json, to_text
+from pycontrol.metadata.repair import repair
+from tests.test_metadata_format import golden
+from tests.test_metadata_images import MAIN, SPARE, UUID_A, Sparse
+from tests.user_metadata import Disk, Metadata, Refused
+
+Form = Callable[[Snapshot], Iterator[str]]
+SECTORS = 131072
+TABLE = [Record(8 * at, 65536 + 16 * at, 8, Kind.REMAP, 1, 5) for at in range(3000)]
+BLOCKS = {"header": 0, "info": 1, "first log block": 3, "log block behind the slots": -1}
+
+
+def committed(*batches: int, copies: int = 5, spacing: int = 0) -> Disk:
+    disk, begin = Disk(SECTORS), 0
+    with Metadata(disk, copies=copies, spacing=spacing) as metadata:
+        for count in batches:
+            metadata.commit(TABLE[begin : begin + count])
+            begin += count
+        metadata.save_soft(1, 2, 3, 4, 5)
+    return disk
+
+
+def image_of(snapshot: Snapshot) -> Sparse:
+    return Sparse([*snapshot.blocks(), *snapshot.headers()], snapshot.header.spare_sectors)
+
+
+@pytest.mark.parametrize("form", [to_text, to_json])
+@pytest.mark.parametrize("batches", [[], [1], [117, 1], [40] * 10, [118], [119, 700, 1], [2900]])
+@pytest.mark.parametrize("copies", [1, 5])
+def test_what_the_kernel_code_wrote_is_restored_byte_for_byte(
+    form: Form, batches: list[int], copies: int
+) -> None:
+    disk = committed(*batches, copies=copies)
+    dumped = "".join(form(Snapshot.of(disk.load())))
+    assert image_of(read_dump(dumped.splitlines(keepends=True))).flat() == disk.image()
+
+
+def test_the_kernel_code_goes_on_with_what_was_restored() -> None:
+    restored = Disk(SECTORS)
+    # A full header, and its log block written ahead.
+    for place, block in image_of(Snapshot.of(committed(236).load())).blocks.items():
+        restored.poke(place // BLOCK, block)
+    with Metadata(restored) as metadata:
+        assert metadata.mend() == 0, "the kernel code finds nothing to mend"
+        metadata.commit(TABLE[236:500])
+    assert list(restored.load().records) == TABLE[:500]
+
+
+def test_the_kernel_code_reads_the_bytes_written_by_hand() -> None:
+    """One golden block for both: the only whole copy of a spare."""
+    disk = Disk(SPARE)
+    disk.poke(0x40000 // BLOCK, golden())
+    with Metadata(disk, MAIN, block_size=512, uuid=UUID_A, read_only=True) as metadata:
+        assert metadata.records == [Record(1000, 5000, 1, Kind.REMAP, 3, 1_700_000_010)]
+        assert (metadata.status.sequence, metadata.status.chosen) == (2, 2)
+
+
+# The damage matrix, through repair
+
+
+def damage(disk: Disk, older: Disk, how: str, block: int, other: int, rng: random.Random) -> None:
+    content = bytearray(disk.block(block))
+    match how:
+        case "zeros":
+            content = bytearray(BLOCK)
+        case "flips":
+            for _ in range(rng.randint(1, 3)):
+                content[rng.randrange(BLOCK)] ^= 1 << rng.randrange(8)
+        case "random":
+            content = bytearray(rng.randbytes(BLOCK))
+        case "stale":
+            content = bytearray(older.block(block))
+        case "swapped":
+            content = bytearray(disk.block(other))
+    disk.poke(block, bytes(content))
+
+
+def places(disk: Disk, what: int, copies: int) -> list[int]:
+    loaded = disk.load()
+    geometry = Snapshot.of(loaded).geometry
+    if what >= 0:
+        return [geometry.slot(copy) // BLOCK + what for copy in range(copies)]
+    last = loaded.header.log_blocks - 1
+    return [geometry.log_place(loaded.header.segments, copy, last) // BLOCK for copy in range(copies)]
+
+
+def repaired(disk: Disk) -> Disk:
+    after = disk.clone()
+    for step in repair(disk.load()):
+        for offset, block in step:
+            after.poke(offset // BLOCK, block)
+    return after
+
+
+@pytest.mark.parametrize("what", BLOCKS)
+@pytest.mark.parametrize("how", ["zeros", "flips", "random", "stale", "swapped"])
+def test_after_repair_both_load_the_same_newest_state(what: str, how: str) -> None:
+    rng = random.Random(f"{what} {how}")
+    older = committed(699, spacing=64)
+    with Metadata(older, read_only=True) as metadata:
+        uuid = metadata.status.uuid
+    newer = older.clone()
+    with Metadata(newer, uuid=uuid) as metadata:
+        metadata.mend()
+        metadata.commit(TABLE[699:700])
+        metadata.save_soft(9, 2, 3, 4, 5)
+    where = places(newer, BLOCKS[what], 5)
+    for subset in range(1, 31):
+        hurt = newer.clone()
+        for copy in range(5):
+            if subset & 1 << copy:
+                damage(hurt, older, how, where[copy], where[(copy + 1) % 5], rng)
+        after = repaired(hurt)
+        loaded = after.load()
+        assert loaded.intact
+        assert list(loaded.records) == TABLE[:700]
+        with Metadata(after, uuid=uuid) as metadata:
+            assert metadata.records == TABLE[:700]
+            assert metadata.status.valid == 5
+            assert metadata.status.sequence == loaded.sequence
+            assert metadata.mend() == 0, "the kernel code finds nothing to mend"
+            metadata.commit(TABLE[700:701])
+
+
+@pytest.mark.parametrize(("copies", "damaged"), [(1, [0]), (1, [2]), (3, [8, 16]), (3, [0, 8]), (3, [0, 1])])
+def test_a_cut_in_a_repair_harms_nothing(copies: int, damaged: list[int]) -> None:
+    rng = random.Random(f"{copies} {damaged}")
+    disk = committed(700, copies=copies, spacing=64)
+    for block in damaged:
+        disk.poke(block, rng.randbytes(BLOCK))
+    steps = list(repair(disk.load()))
+    assert len(steps) == max(2, copies)
+    after = disk.clone()
+    for step in steps:
+        for _ in range(20):
+            # Of a step, any block may be there, or not, or a part of it.
+            torn = after.clone()
+            for offset, content in step:
+                keep = rng.choice([0, 16, 512, 2048, BLOCK])
+                torn.poke(offset // BLOCK, content[:keep] + torn.block(offset // BLOCK)[keep:])
+            assert list(torn.load().records) == TABLE[:700]
+            with Metadata(torn, read_only=True) as metadata:
+                assert metadata.records == TABLE[:700]
+        for offset, content in step:
+            after.poke(offset // BLOCK, content)
+    assert after.load().intact
+
+
+def test_what_is_lost_is_not_repaired() -> None:
+    disk = committed(700)
+    for place in places(disk, 3, 5):
+        disk.poke(place, bytes(BLOCK))
+    with pytest.raises(Corrupt):
+        repaired(disk)
+    with pytest.raises(Refused):
+        Metadata(disk)
+
+
+def test_a_state_that_cannot_be_read_does_not_come_true_later() -> None:
+    disk = committed(50)
+    with Metadata(disk) as metadata:
+        metadata.mend()
+        before = disk.clone()
+        metadata.commit(TABLE[50:51])
+    # A commit that only copy 0 has got, where it cannot be read.
+    hidden = disk.block(0)
+    before.poke(0, bytes(BLOCK))
+    after = repaired(before)
+    after.poke(0, hidden)
+    assert list(after.load().records) == TABLE[:50]
+
+
+def test_needs_check_is_cleared() -> None:
+    disk = committed(5)
+    with Metadata(disk) as metadata:
+        metadata.set_needs_check(True)
+        metadata.mend()
+        metadata.commit(TABLE[5:6])
+    assert disk.load().needs_check
+    with Metadata(repaired(disk)) as metadata:
+        assert not metadata.status.needs_check
+        assert metadata.records == TABLE[:6]

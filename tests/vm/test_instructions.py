@@ -1,0 +1,66 @@
+"""The healthy path costs no more instructions than it did.
+
+Only ratios to dm-linear in the same run are looked at, which differ by less than 0.1 % from
+run to run however busy the host is.  ``ci/bench`` measures all there is to know.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from bench.images import SERIAL, Images
+from bench.machine import CountingMachine
+from bench.per_request import MAIN_SECTORS, SPARE_SECTORS, TARGET, Figures, PerRequest, Plan
+from bench.remaps import EXTENT, Remaps
+from bench.requests import Operation, Requester, Workload
+
+from pycontrol.metadata import SECTOR
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
+
+REMAPS = Remaps(1000, MAIN_SECTORS, SPARE_SECTORS)
+SIZE = 4096
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Figures]:
+    directory = tmp_path_factory.mktemp("counting")
+    images = Images(directory / "images", [REMAPS])
+    plan = Plan(numbers=(0, REMAPS.number), sizes=(SIZE,), depths=(1,), others=False)
+    machine = CountingMachine(directory, {SERIAL: directory / "images"})
+    try:
+        guest = machine.boot()
+        yield PerRequest(guest, Requester(guest, directory), images, plan).measure()
+        machine.check_console()
+    finally:
+        machine.close()
+
+
+@pytest.mark.parametrize(
+    ("operation", "remaps", "pattern", "limit"),
+    [
+        ("read", 0, "random", 1.027),
+        ("write", 0, "random", 1.012),
+        ("read", 1000, "missed", 1.061),
+        ("write", 1000, "missed", 1.027),
+        ("read", 1000, "hit", 1.07),
+        ("write", 1000, "hit", 1.031),
+    ],
+)
+def test_instructions_over_dm_linear(
+    figures: Figures, operation: Operation, remaps: int, pattern: str, limit: float
+) -> None:
+    ratio = figures.ratio_of(TARGET, remaps, pattern, Workload(operation, SIZE))
+    assert ratio is not None
+    # Below 1 something else was measured.
+    assert 1 < ratio <= limit
+
+
+def test_requests_go_where_they_say() -> None:
+    inside = {start + sector for start in REMAPS.extents for sector in range(EXTENT)}
+
+    def touched(offset: int, size: int) -> int:
+        return len(inside & set(range(offset // SECTOR, (offset + size) // SECTOR)))
+
+    assert not any(touched(offset, 65536) for offset in REMAPS.missing(65536, 100))
+    assert {touched(offset, 512) for offset in REMAPS.hitting(512, 100)[0]} == {1}
+    assert [touched(offset, SIZE) > 0 for offset in REMAPS.mixed(SIZE, 100)] == [True, False] * 50
