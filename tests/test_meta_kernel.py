@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pycontrol.metadata import BLOCK, Corrupt, Kind, Record, Snapshot
+from pycontrol.metadata.check import Finding, Severity, check
 from pycontrol.metadata.dump import read_dump, to_json, to_text
 from pycontrol.metadata.repair import repair
 from tests.test_metadata_format import golden
@@ -63,7 +64,7 @@ def test_the_kernel_code_reads_the_bytes_written_by_hand() -> None:
         assert (metadata.status.sequence, metadata.status.chosen) == (2, 2)
 
 
-# The damage matrix, through repair
+# The damage matrix, through check and repair
 
 
 def damage(disk: Disk, older: Disk, how: str, block: int, other: int, rng: random.Random) -> None:
@@ -92,6 +93,10 @@ def places(disk: Disk, what: int, copies: int) -> list[int]:
     return [geometry.log_place(loaded.header.segments, copy, last) // BLOCK for copy in range(copies)]
 
 
+def checked(disk: Disk) -> list[Finding]:
+    return check(disk.read, SECTORS * 512).findings
+
+
 def repaired(disk: Disk) -> Disk:
     after = disk.clone()
     for step in repair(disk.load()):
@@ -104,9 +109,13 @@ def repaired(disk: Disk) -> Disk:
 @pytest.mark.parametrize("how", ["zeros", "flips", "random", "stale", "swapped"])
 def test_after_repair_both_load_the_same_newest_state(what: str, how: str) -> None:
     rng = random.Random(f"{what} {how}")
-    older = committed(699, spacing=64)
+    older = committed(*[0] * 10, 699, spacing=64)
     with Metadata(older, read_only=True) as metadata:
         uuid = metadata.status.uuid
+    # A log block is written once; an older one is of a commit that was given up.
+    given_up = Disk(SECTORS)
+    with Metadata(given_up, copies=5, spacing=64, uuid=uuid) as metadata:
+        metadata.commit(TABLE[1000:1699])
     newer = older.clone()
     with Metadata(newer, uuid=uuid) as metadata:
         metadata.mend()
@@ -117,10 +126,15 @@ def test_after_repair_both_load_the_same_newest_state(what: str, how: str) -> No
         hurt = newer.clone()
         for copy in range(5):
             if subset & 1 << copy:
-                damage(hurt, older, how, where[copy], where[(copy + 1) % 5], rng)
+                damage(hurt, given_up if "log" in what else older, how, where[copy], where[(copy + 1) % 5], rng)
+        found = checked(hurt)
+        assert {finding.severity for finding in found} == {Severity.DAMAGE}
+        assert {finding.offset // BLOCK for finding in found} == {
+            where[copy] for copy in range(5) if subset & 1 << copy
+        }
         after = repaired(hurt)
         loaded = after.load()
-        assert loaded.intact
+        assert loaded.intact and not checked(after)
         assert list(loaded.records) == TABLE[:700]
         with Metadata(after, uuid=uuid) as metadata:
             assert metadata.records == TABLE[:700]
