@@ -126,7 +126,9 @@ def test_after_repair_both_load_the_same_newest_state(what: str, how: str) -> No
         hurt = newer.clone()
         for copy in range(5):
             if subset & 1 << copy:
-                damage(hurt, given_up if "log" in what else older, how, where[copy], where[(copy + 1) % 5], rng)
+                damage(
+                    hurt, given_up if "log" in what else older, how, where[copy], where[(copy + 1) % 5], rng
+                )
         found = checked(hurt)
         assert {finding.severity for finding in found} == {Severity.DAMAGE}
         assert {finding.offset // BLOCK for finding in found} == {
