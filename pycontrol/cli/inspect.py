@@ -9,7 +9,7 @@ from uuid import UUID
 import click
 
 from pycontrol.cli.exitcodes import ExitCode
-from pycontrol.cli.meta_output import quiet_option, spare_argument
+from pycontrol.cli.meta_output import limit_option, quiet_option, spare_argument
 
 if TYPE_CHECKING:
     from pycontrol.metadata import Slot, Survey
@@ -21,14 +21,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--headers", "only_headers", is_flag=True, help="Look at headers and info blocks only.")
 @click.option("--copy", "copy_", type=click.IntRange(min=0), metavar="N", help="Every field of this copy.")
-@click.option(
-    "--max",
-    "limit",
-    type=click.IntRange(min=0),
-    default=1000,
-    show_default=True,
-    help="Extents to print, 0 for all; --json prints all.",
-)
+@limit_option("Extents", 1000)
 @quiet_option
 @click.pass_context
 def inspect(

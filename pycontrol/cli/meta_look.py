@@ -7,7 +7,7 @@ from uuid import UUID
 import click
 
 from pycontrol.cli.exitcodes import ExitCode
-from pycontrol.cli.meta_output import progress, quiet_option, spare_argument
+from pycontrol.cli.meta_output import limit_option, progress, quiet_option, spare_argument
 from pycontrol.cli.output import emit_json, json_option, table
 from pycontrol.text import plain
 
@@ -19,14 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @spare_argument
-@click.option(
-    "--max",
-    "limit",
-    type=click.IntRange(min=0),
-    default=100,
-    show_default=True,
-    help="Findings to print, 0 for all; --json prints all.",
-)
+@limit_option("Findings", 100)
 @quiet_option
 @json_option
 @click.pass_context
@@ -126,14 +119,7 @@ def _print(found: "Checked", limit: int) -> None:
 @click.command()
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
-@click.option(
-    "--max",
-    "limit",
-    type=click.IntRange(min=0),
-    default=1000,
-    show_default=True,
-    help="Places to print, 0 for all; --json prints all.",
-)
+@limit_option("Places", 1000)
 @quiet_option
 @json_option
 @click.pass_context

@@ -28,6 +28,20 @@ def spare_argument(function: _F) -> _F:
 
 
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+
+
+def limit_option(of_what: str, default: int) -> Callable[[_F], _F]:
+    """``--max N``, as the parameter ``limit``."""
+    return click.option(
+        "--max",
+        "limit",
+        type=click.IntRange(min=0),
+        default=default,
+        show_default=True,
+        help=f"{of_what} to print, 0 for all; --json prints all.",
+    )
+
+
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 

@@ -5,7 +5,7 @@ import fcntl
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -197,15 +197,20 @@ def opened(path: str, *, write: bool = False, exclusive: bool = False) -> Iterat
         os.close(fd)
 
 
+def write_durably(fd: int, blocks: Iterable[tuple[int, bytes]]) -> None:
+    """Write ``(byte offset, data)`` in order and make it durable; OSError as it comes."""
+    for offset, data in blocks:
+        view = memoryview(data)
+        while view:
+            done = os.pwrite(fd, view, offset)
+            view, offset = view[done:], offset + done
+    os.fsync(fd)
+
+
 def write_out(fd: int, path: str, blocks: list[tuple[int, bytes]]) -> None:
-    """Write ``(byte offset, data)`` in order and make it durable."""
+    """Write ``(byte offset, data)`` to a spare that is to be activated."""
     try:
-        for offset, data in blocks:
-            view = memoryview(data)
-            while view:
-                done = os.pwrite(fd, view, offset)
-                view, offset = view[done:], offset + done
-        os.fsync(fd)
+        write_durably(fd, blocks)
     except OSError as error:
         raise DeviceIoError(
             f"writing {plain(path)} failed: {error.strerror}; nothing was activated"

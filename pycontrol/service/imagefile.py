@@ -14,7 +14,7 @@ from pycontrol import metadata
 from pycontrol.errors import Busy, DeviceIoError, UsageError, WrongDevice
 from pycontrol.metadata import BLOCK, SECTOR, Read, Snapshot
 from pycontrol.service import signatures
-from pycontrol.service.blockdev import open_device
+from pycontrol.service.blockdev import open_device, write_durably
 from pycontrol.service.source import source, user_of
 from pycontrol.text import plain
 
@@ -78,12 +78,7 @@ def write_steps(fd: int, path: str, steps: Iterable[Iterable[Piece]]) -> None:
     """Write; what one step wrote is durable before the next one is begun."""
     try:
         for step in steps:
-            for offset, data in step:
-                view = memoryview(data)
-                while view:
-                    done = os.pwrite(fd, view, offset)
-                    view, offset = view[done:], offset + done
-            os.fsync(fd)
+            write_durably(fd, step)
     except OSError as error:
         raise DeviceIoError(
             f"writing {plain(path)} failed: {error.strerror}; what it holds now is not complete"

@@ -18,8 +18,8 @@ from .nulldisk import null_disk, remove_null_disk
 from .per_request import MAIN_SECTORS, NUMBERS, SIZES, SPARE_SECTORS, PerRequest, Plan
 from .plot import draw
 from .remaps import Remaps
-from .report import MANY, Results, as_json, show
 from .requests import Requester
+from .results import MANY, Results, as_json, show
 
 SECTIONS = ("requests", "table", "disk", "processors")
 console = Console(highlight=False)

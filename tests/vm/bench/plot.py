@@ -4,8 +4,8 @@ import subprocess
 from pathlib import Path
 
 from .per_request import LINEAR, Figures
-from .report import label
 from .requests import OPERATIONS, Workload
+from .results import label
 
 SIZE = 4096
 
