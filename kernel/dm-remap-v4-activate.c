@@ -90,6 +90,7 @@ static int load_metadata(struct dmr_target *c)
 {
 	struct dmr_meta_params params = {
 		.bufio = c->bufio,
+		.bdev = c->spare->bdev,
 		.main_sectors = c->main_sectors,
 		.spare_sectors = c->spare_sectors,
 		.block_size = c->block << SECTOR_SHIFT,
@@ -111,11 +112,13 @@ static int load_metadata(struct dmr_target *c)
 		DMERR("%s: the DM uuid does not end in a uuid", c->name);
 		return -EINVAL;
 	}
-	c->md = dmr_metadata_open(&params, &c->space, dmr_replay_record, &replay, &error);
+	c->md = dmr_metadata_open(&params, &c->space, dmr_replay_records, &replay, &error);
 	r = c->md ? dmr_replay_finish(&replay) : 0;
+	dmr_replay_exit(&replay);
 	if (r) {
-		error = r == -ENOMEM ? "No memory for the free space of the spare" :
-				       "Two remaps share a place on the spare";
+		error = r == -ENOMEM ? "Out of memory" :
+			r == -EINTR ? "Interrupted" :
+				      "Two remaps share a place on the spare";
 		dmr_metadata_close(c->md);
 		c->md = NULL;
 	}
@@ -142,6 +145,8 @@ static int load_metadata(struct dmr_target *c)
 	WRITE_ONCE(c->count.write_errors, soft.write_errors);
 	WRITE_ONCE(c->count.salvaged, soft.salvaged);
 	WRITE_ONCE(c->count.lost, soft.lost);
+	WRITE_ONCE(c->count.scrub,
+		   soft.scrub_sector < c->main_sectors ? soft.scrub_sector : 0);
 	return 0;
 }
 
@@ -170,11 +175,12 @@ int dmr_activate(struct dmr_target *c)
 		WRITE_ONCE(c->mode, DMR_FAIL);
 		unload_metadata(c);
 	} else {
-		dmr_map_loaded(&c->map);
+		/* Before there are readers: then it waits for none. */
+		dmr_txn_refill(c);
+		dmr_map_loaded(&c->map, c->main_sectors);
 		dmr_breaker_reset(c);
 		c->in_doubt = false;
 		WRITE_ONCE(c->divert, !dmr_map_empty(&c->map));
-		dmr_txn_refill(c);
 	}
 	mutex_unlock(&c->live);
 	if (r) {

@@ -12,23 +12,29 @@ bool dmr_hold_lookup(struct dmr_hold *h, sector_t sector, sector_t *len)
 {
 	/* Pairs with the release in dmr_hold_release(): map first, then this. */
 	const struct dmr_held *held = smp_load_acquire(&h->set);
-	unsigned int i;
+	unsigned int first = 0, end;
+	const struct dmr_range *r;
 
 	if (!held)
 		return false;
-	for (i = 0; i < held->nr; i++) {
-		const struct dmr_range *r = &held->range[i];
+	/* The first range that ends behind @sector. */
+	for (end = held->nr; first < end; ) {
+		unsigned int mid = first + (end - first) / 2;
 
-		if (r->end <= sector)
-			continue;
-		if (r->start > sector) {
-			*len = min(*len, r->start - sector);
-			return false;
-		}
-		*len = min(*len, r->end - sector);
-		return true;
+		if (held->range[mid].end <= sector)
+			first = mid + 1;
+		else
+			end = mid;
 	}
-	return false;
+	if (first == held->nr)
+		return false;
+	r = &held->range[first];
+	if (r->start > sector) {
+		*len = min(*len, r->start - sector);
+		return false;
+	}
+	*len = min(*len, r->end - sector);
+	return true;
 }
 
 static bool add(struct dmr_held *held, unsigned int room, sector_t start,
@@ -80,7 +86,7 @@ void dmr_hold_acquire(struct dmr_hold *h)
 	/* Pairs with dmr_hold_epoch(): the set first, then the epoch. */
 	smp_store_release(&h->epoch, !old);
 	WRITE_ONCE(h->draining, true);
-	synchronize_rcu();
+	synchronize_rcu_expedited();
 	while (inflight(h, old))
 		wait_event_timeout(h->drained, !inflight(h, old), HZ / 50 + 1);
 	/* Pairs with dmr_hold_uncount(): the counts first, then what they did. */

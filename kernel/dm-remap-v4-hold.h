@@ -20,7 +20,7 @@
 #include <linux/types.h>
 #include <linux/wait.h>
 
-#define DMR_MAX_HELD	128
+#define DMR_MAX_HELD	512
 #define DMR_MAX_EXTRA	16	/* of dmr_hold_extend(), beyond those */
 #define DMR_UNCOUNTED	2	/* instead of an epoch: not in flight */
 
@@ -41,7 +41,7 @@ struct dmr_inflight {
 struct dmr_hold {
 	/*
 	 * NULL: nothing held. Store-release by the worker, load-acquire in
-	 * dmr_hold_lookup().
+	 * dmr_hold_lookup() and dmr_hold_any().
 	 */
 	struct dmr_held *set;
 	/*
@@ -74,9 +74,16 @@ bool dmr_hold_extend(struct dmr_hold *h, sector_t start, sector_t len);
 /* What was published in the map before this is seen by whoever gets through. */
 void dmr_hold_release(struct dmr_hold *h);
 
+/* Is anything? */
+static inline bool dmr_hold_any(const struct dmr_hold *h)
+{
+	/* Pairs with the release in dmr_hold_release(): map first, then this. */
+	return smp_load_acquire(&h->set);
+}
+
 /*
  * Is @sector held? *@len is cut to the sectors for which the answer is the
- * same. Under rcu_read_lock().
+ * same. Under rcu_read_lock_sched().
  */
 bool dmr_hold_lookup(struct dmr_hold *h, sector_t sector, sector_t *len);
 
@@ -91,20 +98,25 @@ static inline unsigned int dmr_hold_epoch(struct dmr_hold *h)
 	return smp_load_acquire(&h->epoch);
 }
 
-/* Count a bio; under the same rcu_read_lock() as the lookup that let it pass. */
+/* Count a bio; under the same rcu_read_lock_sched() as the lookup that let it pass. */
 static inline void dmr_hold_count(struct dmr_hold *h, unsigned int epoch)
 {
 	this_cpu_inc(h->inflight->nr[epoch]);
 }
 
-static inline void dmr_hold_uncount(struct dmr_hold *h, unsigned int epoch)
+/* Its I/O is over. True: somebody waits for that, see dmr_hold_wake(). */
+static inline bool dmr_hold_uncount(struct dmr_hold *h, unsigned int epoch)
 {
 	/* What it did is done before it counts as done; pairs with the worker's. */
 	smp_wmb();
 	this_cpu_dec(h->inflight->nr[epoch]);
 	/* A wake-up missed for want of a barrier costs the worker one tick. */
-	if (unlikely(READ_ONCE(h->draining)))
-		wake_up(&h->drained);
+	return READ_ONCE(h->draining);
+}
+
+static inline void dmr_hold_wake(struct dmr_hold *h)
+{
+	wake_up(&h->drained);
 }
 
 #endif

@@ -4,87 +4,62 @@
  */
 #include <linux/mm.h>
 #include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "dm-remap-v4-map.h"
 
-/*
- * An extent in 16 bytes. Its length fits 16 bits; a longer one is stored as
- * several, cut at a multiple of any logical block size.
- */
-struct dmr_entry {
-	u64 start_len;		/* main sector << 16 | sectors */
-	u64 spare_kind;		/* spare sector << 16 | enum dmr_kind */
-};
-
-#define DMR_MAX_ENTRY_LEN	32768
 #define DMR_LEAF_SIZE		4096
 #define DMR_LEAF_ENTRIES \
 	((DMR_LEAF_SIZE - sizeof(struct rcu_head) - sizeof(u64) - sizeof(void *)) / \
-	 sizeof(struct dmr_entry))
+	 sizeof(struct dmr_entry) - 1)
 
+/*
+ * Behind the last entry there is always another, which begins where the next
+ * leaf does; all that follow it are larger than any. So a search needs no end.
+ */
 struct dmr_leaf {
 	struct rcu_head rcu;
 	mempool_t *pool;	/* constant; where the RCU callback returns it */
 	u32 nr;			/* constant once published, as the entries */
 	u32 unused;
-	struct dmr_entry e[DMR_LEAF_ENTRIES];
+	struct dmr_entry e[DMR_LEAF_ENTRIES + 1];
 };
+
+#define DMR_PACKED_ENTRIES	240U	/* after the load: some room is left */
 
 struct dmr_slot {
 	sector_t separator;		/* constant once the dir is published */
 	struct dmr_leaf __rcu *leaf;
 };
 
+/*
+ * The main device in equal parts. Where extents are spread evenly, each is the
+ * business of one or two leaves, and there is next to nothing to search. During
+ * the load there is one bucket.
+ */
+#define DMR_ONE_BUCKET	63	/* as the shift */
+#define DMR_BUCKETS	4096
+
 struct dmr_dir {
-	u32 nr;				/* constant once published */
+	u32 nr;				/* constant once published, all of it */
 	u32 room;
+	u32 first[DMR_BUCKETS + 1];	/* the slot of a bucket's first sector */
 	struct dmr_slot slot[];
 };
 
 /* Enough for one change to be published while older leaves wait for RCU. */
 #define DMR_MIN_LEAVES	16
 
-static sector_t entry_start(const struct dmr_entry *e)
-{
-	return e->start_len >> 16;
-}
-
-static sector_t entry_len(const struct dmr_entry *e)
-{
-	return e->start_len & 0xffff;
-}
-
-static sector_t entry_end(const struct dmr_entry *e)
-{
-	return entry_start(e) + entry_len(e);
-}
-
-static enum dmr_kind entry_kind(const struct dmr_entry *e)
-{
-	return e->spare_kind & 0xffff;
-}
-
-static sector_t entry_spare(const struct dmr_entry *e)
-{
-	return e->spare_kind >> 16;
-}
-
-static struct dmr_entry make_entry(sector_t start, sector_t len,
-				   enum dmr_kind kind, sector_t spare)
-{
-	return (struct dmr_entry){
-		.start_len = (u64)start << 16 | len,
-		.spare_kind = (u64)(kind == DMR_REMAP ? spare : 0) << 16 | kind,
-	};
-}
-
 /* ---------------------------------------------------------------- readers */
 
 /* The leaf responsible for @sector: the last separator not above it. */
-static u32 find_slot(const struct dmr_dir *dir, sector_t sector)
+static __always_inline u32 find_slot(const struct dmr_map *map,
+				     const struct dmr_dir *dir, sector_t sector)
 {
-	u32 lo = 0, hi = dir->nr;
+	u32 lo = dir->first[sector >> map->shift];
+	u32 hi = dir->first[(sector >> map->shift) + 1] + 1;
 
 	while (hi - lo > 1) {
 		u32 mid = lo + (hi - lo) / 2;
@@ -97,54 +72,74 @@ static u32 find_slot(const struct dmr_dir *dir, sector_t sector)
 	return lo;
 }
 
-/* The first entry that ends behind @sector. */
-static u32 find_entry(const struct dmr_leaf *leaf, sector_t sector)
+static __always_inline struct dmr_entry *
+step(struct dmr_entry *e, unsigned int n, u64 key)
 {
-	u32 lo = 0, hi = leaf->nr;
+	return e[n].start_len <= key ? e + n : e;
+}
 
-	while (lo < hi) {
-		u32 mid = lo + (hi - lo) / 2;
+/* The first entry that ends behind @sector. */
+static __always_inline struct dmr_entry *
+find_entry(struct dmr_leaf *leaf, sector_t sector)
+{
+	struct dmr_entry *e = leaf->e - 1;
+	u64 key = sector << 16 | 0xffff;
 
-		if (entry_end(&leaf->e[mid]) <= sector)
-			lo = mid + 1;
-		else
-			hi = mid;
+	BUILD_BUG_ON(DMR_LEAF_ENTRIES < 128 || DMR_LEAF_ENTRIES > 255);
+	/* The last that begins at @sector or before; 127 are left at most. */
+	e = step(e, DMR_LEAF_ENTRIES - 127, key);
+	e = step(e, 64, key);
+	e = step(e, 32, key);
+	e = step(e, 16, key);
+	e = step(e, 8, key);
+	e = step(e, 4, key);
+	e = step(e, 2, key);
+	e = step(e, 1, key);
+	if (e < leaf->e || dmr_entry_end(e) <= sector)
+		e++;
+	return e;
+}
+
+const struct dmr_entry *dmr_map_find(struct dmr_map *map, sector_t sector,
+				     sector_t len)
+{
+	const struct dmr_dir *dir = rcu_dereference_sched(map->dir);
+	u32 s = find_slot(map, dir, sector);
+	struct dmr_leaf *leaf = rcu_dereference_sched(dir->slot[s].leaf);
+	const struct dmr_entry *e = find_entry(leaf, sector);
+
+	/* The next extent may be in a later leaf, behind leaves that are empty. */
+	while (likely(dmr_entry_start(e) < sector + len)) {
+		if (likely(e != &leaf->e[leaf->nr]))
+			return e;
+		leaf = rcu_dereference_sched(dir->slot[++s].leaf);
+		e = leaf->e;
 	}
-	return lo;
+	return NULL;
+}
+
+void dmr_map_extent(const struct dmr_entry *e, sector_t sector, sector_t max,
+		    struct dmr_extent *ex)
+{
+	ex->kind = DMR_LINEAR;
+	ex->len = max;
+	ex->spare = 0;
+	if (!e)
+		return;
+	if (dmr_entry_start(e) > sector) {
+		ex->len = min_t(sector_t, max, dmr_entry_start(e) - sector);
+		return;
+	}
+	ex->kind = dmr_entry_kind(e);
+	ex->len = min_t(sector_t, max, dmr_entry_end(e) - sector);
+	if (ex->kind == DMR_REMAP)
+		ex->spare = dmr_entry_spare(e) + (sector - dmr_entry_start(e));
 }
 
 void dmr_map_lookup(struct dmr_map *map, sector_t sector, sector_t max,
 		    struct dmr_extent *ex)
 {
-	const struct dmr_dir *dir = rcu_dereference(map->dir);
-	const struct dmr_leaf *leaf;
-	const struct dmr_entry *e;
-	u32 s = find_slot(dir, sector), i;
-
-	ex->kind = DMR_LINEAR;
-	ex->len = max;
-	ex->spare = 0;
-
-	leaf = rcu_dereference(dir->slot[s].leaf);
-	i = find_entry(leaf, sector);
-
-	/* The next extent may be in a later leaf, behind leaves that are empty. */
-	while (i == leaf->nr) {
-		if (++s == dir->nr || dir->slot[s].separator >= sector + max)
-			return;
-		leaf = rcu_dereference(dir->slot[s].leaf);
-		i = 0;
-	}
-
-	e = &leaf->e[i];
-	if (entry_start(e) > sector) {
-		ex->len = min_t(sector_t, max, entry_start(e) - sector);
-		return;
-	}
-	ex->kind = entry_kind(e);
-	ex->len = min_t(sector_t, max, entry_end(e) - sector);
-	if (ex->kind == DMR_REMAP)
-		ex->spare = entry_spare(e) + (sector - entry_start(e));
+	dmr_map_extent(dmr_map_find(map, sector, max), sector, max, ex);
 }
 
 /* ----------------------------------------------------------------- writer */
@@ -193,16 +188,17 @@ static struct dmr_dir *alloc_dir(u32 room)
 
 static void wait_for_readers(struct dmr_map *map)
 {
+	/* Sectors are held meanwhile, and bios wait for that. */
 	if (!map->loading)
-		synchronize_rcu();
+		synchronize_rcu_expedited();
 }
 
 /* Counts extents as a reader sees them: cut ones that continue are one. */
-static bool continues(const struct dmr_entry *a, const struct dmr_entry *b)
+static __always_inline bool continues(const struct dmr_entry *a, const struct dmr_entry *b)
 {
-	return entry_end(a) == entry_start(b) && entry_kind(a) == entry_kind(b) &&
-	       (entry_kind(a) != DMR_REMAP ||
-		entry_spare(a) + entry_len(a) == entry_spare(b));
+	return dmr_entry_end(a) == dmr_entry_start(b) && dmr_entry_kind(a) == dmr_entry_kind(b) &&
+	       (dmr_entry_kind(a) != DMR_REMAP ||
+		dmr_entry_spare(a) + dmr_entry_len(a) == dmr_entry_spare(b));
 }
 
 static void account(struct dmr_map *map, const struct dmr_leaf *leaf, int sign)
@@ -214,12 +210,12 @@ static void account(struct dmr_map *map, const struct dmr_leaf *leaf, int sign)
 		const struct dmr_entry *e = &leaf->e[i];
 		bool first = !i || !continues(e - 1, e);
 
-		if (entry_kind(e) == DMR_REMAP) {
+		if (dmr_entry_kind(e) == DMR_REMAP) {
 			remap += first;
-			remap_sectors += entry_len(e);
+			remap_sectors += dmr_entry_len(e);
 		} else {
 			pending += first;
-			pending_sectors += entry_len(e);
+			pending_sectors += dmr_entry_len(e);
 		}
 	}
 	WRITE_ONCE(map->nr_remap, map->nr_remap + sign * remap);
@@ -229,20 +225,71 @@ static void account(struct dmr_map *map, const struct dmr_leaf *leaf, int sign)
 		   map->pending_sectors + sign * pending_sectors);
 }
 
+/* The same of one entry more, which is the @first of an extent or continues one. */
+static __always_inline void count_new(struct dmr_map *map, const struct dmr_entry *e, bool first)
+{
+	if (dmr_entry_kind(e) == DMR_REMAP) {
+		WRITE_ONCE(map->nr_remap, map->nr_remap + first);
+		WRITE_ONCE(map->remap_sectors, map->remap_sectors + dmr_entry_len(e));
+	} else {
+		WRITE_ONCE(map->nr_pending, map->nr_pending + first);
+		WRITE_ONCE(map->pending_sectors, map->pending_sectors + dmr_entry_len(e));
+	}
+}
+
 /* Put a new entry behind the others of @leaf, merged if it continues them. */
-static void append(struct dmr_leaf *leaf, struct dmr_entry e)
+static __always_inline void append(struct dmr_leaf *leaf, struct dmr_entry e)
 {
 	struct dmr_entry *last = leaf->nr ? &leaf->e[leaf->nr - 1] : NULL;
 
 	if (last && continues(last, &e) &&
-	    entry_len(last) + entry_len(&e) <= DMR_MAX_ENTRY_LEN)
-		last->start_len += entry_len(&e);
+	    dmr_entry_len(last) + dmr_entry_len(&e) <= DMR_MAX_ENTRY_LEN)
+		last->start_len += dmr_entry_len(&e);
 	else
 		leaf->e[leaf->nr++] = e;
 }
 
+/* Where the leaf behind slot @s begins, or larger than any sector. */
+static sector_t next_separator(const struct dmr_dir *dir, u32 s)
+{
+	return s + 1 < dir->nr ? dir->slot[s + 1].separator : DMR_MAP_MAX_SECTOR;
+}
+
+/* @leaf has all its entries; sectors from @next on are another's. */
+static void close_leaf(struct dmr_leaf *leaf, sector_t next)
+{
+	memset(&leaf->e[leaf->nr], 0xff,
+	       (DMR_LEAF_ENTRIES + 1 - leaf->nr) * sizeof(leaf->e[0]));
+	leaf->e[leaf->nr].start_len = next << 16;
+}
+
 /*
- * Split the leaf in slot @s in two. The directory is copied into the unused
+ * Split the leaf in slot @s in two, in place: there are no readers yet. The load
+ * comes in the order of sectors, if it can: what is behind all others is packed
+ * at once.
+ */
+static void split_while_loading(struct dmr_map *map, u32 s)
+{
+	struct dmr_dir *dir = writer_dir(map);
+	struct dmr_leaf *left = writer_leaf(dir, s), *right = alloc_leaf(map);
+	struct dmr_slot *slot = &dir->slot[s + 1];
+
+	account(map, left, -1);
+	right->nr = s + 1 < dir->nr ? left->nr / 2 : left->nr - DMR_PACKED_ENTRIES;
+	left->nr -= right->nr;
+	memcpy(right->e, left->e + left->nr, right->nr * sizeof(left->e[0]));
+	close_leaf(right, next_separator(dir, s));
+	memmove(slot + 1, slot, (dir->nr - s - 1) * sizeof(*slot));
+	slot->separator = dmr_entry_start(&right->e[0]);
+	RCU_INIT_POINTER(slot->leaf, right);
+	close_leaf(left, slot->separator);
+	dir->first[1] = dir->nr++;
+	account(map, left, 1);
+	account(map, right, 1);
+}
+
+/*
+ * The same where there are readers. The directory is copied into the unused
  * one, which dmr_map_reserve() made large enough; the old one becomes the
  * unused one after a grace period.
  */
@@ -251,7 +298,7 @@ static void split_leaf(struct dmr_map *map, u32 s)
 	struct dmr_dir *old = writer_dir(map), *new = map->unused;
 	struct dmr_leaf *leaf = writer_leaf(old, s);
 	struct dmr_leaf *left = alloc_leaf(map), *right = alloc_leaf(map);
-	u32 half = leaf->nr / 2;
+	u32 half = leaf->nr / 2, b;
 
 	left->nr = half;
 	memcpy(left->e, leaf->e, half * sizeof(leaf->e[0]));
@@ -263,8 +310,18 @@ static void split_leaf(struct dmr_map *map, u32 s)
 	       (old->nr - s - 1) * sizeof(old->slot[0]));
 	new->nr = old->nr + 1;
 	RCU_INIT_POINTER(new->slot[s].leaf, left);
-	new->slot[s + 1].separator = entry_start(&right->e[0]);
+	new->slot[s + 1].separator = dmr_entry_start(&right->e[0]);
 	RCU_INIT_POINTER(new->slot[s + 1].leaf, right);
+	close_leaf(left, new->slot[s + 1].separator);
+	close_leaf(right, next_separator(old, s));
+	for (b = 0; b <= DMR_BUCKETS; b++) {
+		u32 first = old->first[b];
+
+		if (first > s || (first == s && (sector_t)b << map->shift >=
+						new->slot[s + 1].separator))
+			first++;
+		new->first[b] = first;
+	}
 
 	account(map, leaf, -1);
 	account(map, left, 1);
@@ -288,26 +345,28 @@ static void set_in_slot(struct dmr_map *map, u32 s, sector_t start, sector_t end
 
 	for (i = 0; i < old->nr; i++) {
 		const struct dmr_entry *e = &old->e[i];
-		sector_t e_start = entry_start(e), e_end = entry_end(e);
+		sector_t e_start = dmr_entry_start(e), e_end = dmr_entry_end(e);
 
 		/* What sticks out in front stays ... */
 		if (e_start < start)
-			append(new, make_entry(e_start, min(e_end, start) - e_start,
-					       entry_kind(e), entry_spare(e)));
+			append(new, dmr_make_entry(e_start, min(e_end, start) - e_start,
+						   dmr_entry_kind(e),
+						   dmr_entry_spare(e)));
 		if (!placed && e_end > start) {
-			append(new, make_entry(start, end - start, kind, spare));
+			append(new, dmr_make_entry(start, end - start, kind, spare));
 			placed = true;
 		}
 		/* ... and so does what sticks out behind. */
 		if (e_end > end) {
 			sector_t from = max(e_start, end);
 
-			append(new, make_entry(from, e_end - from, entry_kind(e),
-					       entry_spare(e) + (from - e_start)));
+			append(new, dmr_make_entry(from, e_end - from, dmr_entry_kind(e),
+						   dmr_entry_spare(e) + (from - e_start)));
 		}
 	}
 	if (!placed)
-		append(new, make_entry(start, end - start, kind, spare));
+		append(new, dmr_make_entry(start, end - start, kind, spare));
+	close_leaf(new, next_separator(dir, s));
 
 	account(map, old, -1);
 	account(map, new, 1);
@@ -318,12 +377,46 @@ static void set_in_slot(struct dmr_map *map, u32 s, sector_t start, sector_t end
 		call_rcu(&old->rcu, free_leaf_rcu);
 }
 
+/*
+ * Put a new extent among the others of its leaf, in place, or behind the one that
+ * it continues. False if it takes more than that.
+ */
+static bool load(struct dmr_map *map, sector_t sector, sector_t len,
+		 enum dmr_kind kind, sector_t spare)
+{
+	struct dmr_dir *dir = writer_dir(map);
+	u32 last = dir->nr - 1;
+	bool behind = sector >= dir->slot[last].separator, more;
+	struct dmr_leaf *leaf = writer_leaf(dir, behind ? last : find_slot(map, dir, sector));
+	struct dmr_entry *e = find_entry(leaf, sector);
+	struct dmr_entry new = dmr_make_entry(sector, len, kind, spare);
+
+	/* Behind the last entry is one where the next leaf begins. */
+	if (kind == DMR_LINEAR || len > DMR_MAX_ENTRY_LEN ||
+	    leaf->nr == DMR_LEAF_ENTRIES || dmr_entry_start(e) < sector + len ||
+	    continues(&new, e))
+		return false;
+
+	more = e != leaf->e && continues(e - 1, &new);
+	if (more && dmr_entry_len(e - 1) + len <= DMR_MAX_ENTRY_LEN) {
+		e[-1].start_len += len;
+	} else {
+		memmove(e + 1, e, (leaf->nr + 1 - (e - leaf->e)) * sizeof(*e));
+		*e = new;
+		leaf->nr++;
+	}
+	count_new(map, &new, !more);
+	return true;
+}
+
 void dmr_map_set(struct dmr_map *map, sector_t sector, sector_t len,
 		 enum dmr_kind kind, sector_t spare)
 {
+	if (map->loading && load(map, sector, len, kind, spare))
+		return;
 	while (len) {
 		struct dmr_dir *dir = writer_dir(map);
-		u32 s = find_slot(dir, sector);
+		u32 s = find_slot(map, dir, sector);
 		/* One change adds at most two entries to a leaf it doesn't cover. */
 		sector_t n = min_t(sector_t, len, DMR_MAX_ENTRY_LEN);
 
@@ -337,7 +430,10 @@ void dmr_map_set(struct dmr_map *map, sector_t sector, sector_t len,
 				sector + n == next;
 		}
 		if (!whole && writer_leaf(dir, s)->nr + 2 > DMR_LEAF_ENTRIES) {
-			split_leaf(map, s);
+			if (map->loading)
+				split_while_loading(map, s);
+			else
+				split_leaf(map, s);
 			continue;
 		}
 
@@ -365,6 +461,7 @@ int dmr_map_reserve(struct dmr_map *map, unsigned int nr)
 		return -ENOMEM;
 	}
 	memcpy(a->slot, dir->slot, dir->nr * sizeof(dir->slot[0]));
+	memcpy(a->first, dir->first, sizeof(a->first));
 	a->nr = dir->nr;
 	rcu_assign_pointer(map->dir, a);
 	wait_for_readers(map);
@@ -387,9 +484,13 @@ static void free_leaves(struct dmr_map *map)
 static void add_first_leaf(struct dmr_map *map)
 {
 	struct dmr_dir *dir = writer_dir(map);
+	struct dmr_leaf *leaf = alloc_leaf(map);
 
+	close_leaf(leaf, DMR_MAP_MAX_SECTOR);
+	map->shift = DMR_ONE_BUCKET;
+	memset(dir->first, 0, sizeof(dir->first));
 	dir->slot[0].separator = 0;
-	RCU_INIT_POINTER(dir->slot[0].leaf, alloc_leaf(map));
+	RCU_INIT_POINTER(dir->slot[0].leaf, leaf);
 	dir->nr = 1;
 }
 
@@ -404,8 +505,137 @@ void dmr_map_clear(struct dmr_map *map)
 	WRITE_ONCE(map->pending_sectors, 0);
 }
 
-void dmr_map_loaded(struct dmr_map *map)
+void dmr_map_walk(struct dmr_map *map,
+		  void (*fn)(void *context, const struct dmr_extent *ex),
+		  void *context)
 {
+	struct dmr_dir *dir = writer_dir(map);
+	u32 s, i;
+
+	for (s = 0; s < dir->nr; s++) {
+		const struct dmr_leaf *leaf = writer_leaf(dir, s);
+
+		for (i = 0; i < leaf->nr; i++) {
+			struct dmr_extent ex = {
+				.kind = dmr_entry_kind(&leaf->e[i]),
+				.len = dmr_entry_len(&leaf->e[i]),
+				.spare = dmr_entry_spare(&leaf->e[i]),
+			};
+
+			fn(context, &ex);
+		}
+		cond_resched();
+	}
+}
+
+/* A leaf for entries behind all others, from @start on. */
+static struct dmr_leaf *add_leaf(struct dmr_map *map, sector_t start)
+{
+	struct dmr_dir *dir = writer_dir(map);
+	struct dmr_leaf *leaf = alloc_leaf(map);
+
+	close_leaf(writer_leaf(dir, dir->nr - 1), start);
+	dir->slot[dir->nr].separator = start;
+	RCU_INIT_POINTER(dir->slot[dir->nr].leaf, leaf);
+	dir->first[1] = dir->nr++;
+	return leaf;
+}
+
+int dmr_map_fill(struct dmr_map *map, const struct dmr_entry *e,
+		 const u32 *order, u32 nr)
+{
+	int r = dmr_map_reserve(map, nr / DMR_PACKED_ENTRIES + 1);
+	struct dmr_entry *last = NULL;	/* of @leaf */
+	struct dmr_leaf *leaf;
+	sector_t end = 0;		/* of what came before */
+	u32 i;
+
+	if (r)
+		return r;
+	dmr_map_clear(map);
+	leaf = writer_leaf(writer_dir(map), 0);
+	for (i = 0; i < nr; i++) {
+		const struct dmr_entry next = e[order[i]];
+		sector_t start = dmr_entry_start(&next);
+		bool more = start == end && last && continues(last, &next);
+
+		if (start < end) {
+			dmr_map_clear(map);
+			return -EEXIST;
+		}
+		end = dmr_entry_end(&next);
+		if (dmr_entry_kind(&next) == DMR_LINEAR)
+			continue;
+		if (more && dmr_entry_len(last) + dmr_entry_len(&next) <= DMR_MAX_ENTRY_LEN) {
+			last->start_len += dmr_entry_len(&next);
+			count_new(map, &next, false);
+			continue;
+		}
+		if (leaf->nr == DMR_PACKED_ENTRIES) {
+			cond_resched();
+			if (fatal_signal_pending(current)) {
+				r = -EINTR;
+				break;
+			}
+			leaf = add_leaf(map, start);
+			more = false;
+		}
+		last = &leaf->e[leaf->nr++];
+		*last = next;
+		count_new(map, &next, !more);
+	}
+	close_leaf(leaf, DMR_MAP_MAX_SECTOR);
+	return r;
+}
+
+/* Leaves that the load left half empty become one. */
+static void pack(struct dmr_map *map)
+{
+	struct dmr_dir *dir = writer_dir(map);
+	struct dmr_leaf *to = writer_leaf(dir, 0), *from;
+	u32 s, kept = 0, n;
+
+	for (s = 1; s < dir->nr; s++) {
+		from = writer_leaf(dir, s);
+		if (to->nr < DMR_PACKED_ENTRIES) {
+			account(map, to, -1);
+			account(map, from, -1);
+			for (n = 0; n < from->nr && to->nr < DMR_PACKED_ENTRIES; n++)
+				append(to, from->e[n]);
+			from->nr -= n;
+			memmove(from->e, from->e + n, from->nr * sizeof(from->e[0]));
+			account(map, to, 1);
+			account(map, from, 1);
+		}
+		if (!from->nr) {
+			mempool_free(from, &map->leaves);
+			continue;
+		}
+		kept++;
+		dir->slot[kept].separator = dmr_entry_start(&from->e[0]);
+		RCU_INIT_POINTER(dir->slot[kept].leaf, from);
+		close_leaf(to, dir->slot[kept].separator);
+		to = from;
+	}
+	close_leaf(to, DMR_MAP_MAX_SECTOR);
+	dir->nr = kept + 1;
+}
+
+void dmr_map_loaded(struct dmr_map *map, sector_t sectors)
+{
+	struct dmr_dir *dir = writer_dir(map);
+	u32 b, s = 0;
+
+	pack(map);
+	map->shift = 0;
+	while ((sectors - 1) >> map->shift >= DMR_BUCKETS)
+		map->shift++;
+	for (b = 0; b <= DMR_BUCKETS; b++) {
+		while (s + 1 < dir->nr &&
+		       dir->slot[s + 1].separator <= (sector_t)b << map->shift)
+			s++;
+		dir->first[b] = s;
+	}
 	map->loading = false;
 }
 

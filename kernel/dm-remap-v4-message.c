@@ -3,11 +3,14 @@
  * Status and messages: everything a person can ask the target.
  */
 #include <linux/kernel.h>
+#include <linux/mm.h>
 #include <linux/sched/signal.h>
 
 #include "dm-remap-v4.h"
 
 #define DM_MSG_PREFIX "remap-v4"
+
+#define LOOK_SECTORS	1048576U	/* at a time: nothing preempts a lookup */
 
 /*
  * Status:
@@ -87,18 +90,17 @@ static int parse_sector(struct message_context *m, const char *word,
 	return 0;
 }
 
-/* <sector> [<count>], on main */
-static int parse_range(struct message_context *m, sector_t *sector, sector_t *len)
+/* <sector> [<count>] from word @i on, on main */
+static int parse_range(struct message_context *m, unsigned int i,
+		       sector_t *sector, sector_t *len)
 {
 	u64 value;
 
-	if (m->argc != 2 && m->argc != 3)
-		return refuse(m, "usage: <sector> [<count>]");
-	if (parse_sector(m, m->argv[1], m->c->main_sectors, sector))
+	if (parse_sector(m, m->argv[i], m->c->main_sectors, sector))
 		return -EINVAL;
 	*len = m->c->block;
-	if (m->argc == 3) {
-		if (kstrtou64(m->argv[2], 10, &value) || !value)
+	if (i + 1 < m->argc) {
+		if (kstrtou64(m->argv[i + 1], 10, &value) || !value)
 			return refuse(m, "the count is a number of sectors, at least 1");
 		if (value & (m->c->block - 1))
 			return refuse(m, "the count must be a multiple of the logical block size");
@@ -107,6 +109,19 @@ static int parse_range(struct message_context *m, sector_t *sector, sector_t *le
 		*len = value;
 	}
 	return 0;
+}
+
+static int check_ranges(struct message_context *m)
+{
+	sector_t sector, len;
+	unsigned int i;
+	int r = 0;
+
+	if (m->argc != 2 && (m->argc < 3 || !(m->argc & 1)))
+		return refuse(m, "usage: <sector> [<count> [<sector> <count>]...]");
+	for (i = 1; i < m->argc && !r; i += 2)
+		r = parse_range(m, i, &sector, &len);
+	return r;
 }
 
 static int answer(struct dmr_target *c, struct dmr_request *req)
@@ -122,7 +137,7 @@ static int simple_request(struct message_context *m, enum dmr_request_op op,
 	if (m->argc != 1)
 		return refuse(m, "it takes no argument");
 	*req = (struct dmr_request){ .op = op };
-	dmr_ask(m->c, req);
+	dmr_ask(m->c, req, 1);
 	return answer(m->c, req);
 }
 
@@ -133,53 +148,118 @@ static sector_t linear_part(struct dmr_target *c, sector_t sector, sector_t len)
 
 	/* Against a suspend, which empties the map without a grace period. */
 	mutex_lock(&c->live);
-	dmr_lookup(c, sector, len, &ex);
+	dmr_lookup(c, sector, min_t(sector_t, len, LOOK_SECTORS), &ex);
 	mutex_unlock(&c->live);
 	return ex.kind == DMR_LINEAR ? ex.len : 0;
 }
 
-/* In pieces, so that failed bios need not wait for the whole. */
-static int move(struct message_context *m, enum dmr_request_op op)
+/* Requests that are made together, so that they share commits. */
+struct batch {
+	struct dmr_target *c;
+	sector_t limit;		/* failed bios need not wait for more than that */
+	sector_t sectors;
+	sector_t moved;
+	sector_t pending;
+	unsigned int nr, max;
+	struct dmr_request req[];
+};
+
+static int ask_batch(struct batch *b)
 {
-	struct dmr_target *c = m->c;
-	char *result = m->result;
-	unsigned int maxlen = m->maxlen, sz = 0;
-	sector_t sector, len, moved = 0, pending = 0, n, skip;
-	int r = parse_range(m, &sector, &len);
+	unsigned int i;
+	int r = 0;
 
-	if (r)
-		return r;
-	for (; len && !r; sector += n, len -= n) {
-		struct dmr_request req = { .op = op, .sector = sector };
+	dmr_ask(b->c, b->req, b->nr);
+	for (i = 0; i < b->nr; i++) {
+		r = r ?: answer(b->c, &b->req[i]);
+		b->moved += b->req[i].moved;
+		b->pending += b->req[i].pending;
+	}
+	b->nr = 0;
+	b->sectors = 0;
+	return r;
+}
 
-		/* The device can't be suspended before a message has ended. */
-		if (fatal_signal_pending(current))
-			return -EINTR;
+static int move_range(struct batch *b, enum dmr_request_op op, sector_t sector,
+		      sector_t len)
+{
+	sector_t n, skip;
+	int r;
+
+	for (; len; sector += n, len -= n) {
 		n = min_t(sector_t, len, DMR_REQUEST_SECTORS);
 		/* The last piece is asked for in any case: may it be done at all? */
-		skip = op == DMR_REQ_UNMAP && len > n ? linear_part(c, sector, len - n) : 0;
+		skip = op == DMR_REQ_UNMAP && len > n ?
+		       linear_part(b->c, sector, len - n) : 0;
 		if (skip) {
 			n = skip;
 			continue;
 		}
-		req.len = n;
-		dmr_ask(c, &req);
-		r = answer(c, &req);
-		moved += req.moved;
-		pending += req.pending;
+		if (b->nr == b->max || (b->nr && b->sectors + n > b->limit)) {
+			r = ask_batch(b);
+			if (r)
+				return r;
+		}
+		/* The device can't be suspended before a message has ended. */
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		b->req[b->nr++] = (struct dmr_request){
+			.op = op,
+			.sector = sector,
+			.len = n,
+		};
+		b->sectors += n;
 	}
+	return 0;
+}
+
+static int move(struct message_context *m, enum dmr_request_op op)
+{
+	char *result = m->result;
+	unsigned int maxlen = m->maxlen, sz = 0, max, i;
+	sector_t sector, len;
+	struct batch *b;
+	int r = check_ranges(m);
+
 	if (r)
 		return r;
-	DMEMIT("%s %llu sectors", op == DMR_REQ_REMAP ? "Remapped" : "Unmapped",
-	       (unsigned long long)moved);
-	if (pending)
-		DMEMIT(", %llu unreadable and pending", (unsigned long long)pending);
-	return 1;
+	max = m->argc > 3 ? DMR_MAX_HELD : 1;
+	b = kvzalloc(struct_size(b, req, max), GFP_NOIO);
+	if (!b)
+		return -ENOMEM;
+	b->c = m->c;
+	b->max = max;
+	/* Nothing is read or written for those that are only declared lost. */
+	b->limit = op == DMR_REQ_PENDING ? 64 * DMR_REQUEST_SECTORS : DMR_REQUEST_SECTORS;
+	for (i = 1; i < m->argc && !r; i += 2) {
+		r = parse_range(m, i, &sector, &len);
+		if (!r)
+			r = move_range(b, op, sector, len);
+	}
+	if (!r && b->nr)
+		r = ask_batch(b);
+	if (!r) {
+		r = 1;
+		if (op == DMR_REQ_PENDING)
+			DMEMIT("%llu sectors are pending", (u64)b->pending);
+		else
+			DMEMIT("%s %llu sectors", op == DMR_REQ_REMAP ?
+			       "Remapped" : "Unmapped", (u64)b->moved);
+		if (op != DMR_REQ_PENDING && b->pending)
+			DMEMIT(", %llu unreadable and pending", (u64)b->pending);
+	}
+	kvfree(b);
+	return r;
 }
 
 static int msg_remap(struct message_context *m)
 {
 	return move(m, DMR_REQ_REMAP);
+}
+
+static int msg_pending(struct message_context *m)
+{
+	return move(m, DMR_REQ_PENDING);
 }
 
 static int msg_unmap(struct message_context *m)
@@ -200,7 +280,7 @@ static int msg_test_remap(struct message_context *m)
 	    parse_sector(m, m->argv[2], c->spare_sectors, &req.spare))
 		return -EINVAL;
 	req.len = c->block;
-	dmr_ask(c, &req);
+	dmr_ask(c, &req, 1);
 	if (answer(c, &req))
 		return req.result;
 	DMEMIT("Created test remap: bad_sector=%llu spare_sector=%llu",
@@ -229,7 +309,8 @@ static int msg_list(struct message_context *m)
 	/* Against a suspend, which empties the map without a grace period. */
 	mutex_lock(&c->live);
 	for (; sector < c->main_sectors && nr < max; sector += ex.len) {
-		dmr_lookup(c, sector, c->main_sectors - sector, &ex);
+		dmr_lookup(c, sector,
+			   min_t(sector_t, c->main_sectors - sector, LOOK_SECTORS), &ex);
 		if (ex.kind == DMR_LINEAR)
 			continue;
 		nr++;
@@ -312,6 +393,27 @@ static int msg_clear_stats(struct message_context *m)
 	return r ?: 1;
 }
 
+/* Where a scrub from user space goes on. */
+static int msg_scrub(struct message_context *m)
+{
+	struct dmr_request req = { .op = DMR_REQ_SCRUB };
+	struct dmr_target *c = m->c;
+	char *result = m->result;
+	unsigned int maxlen = m->maxlen, sz = 0;
+
+	if (m->argc > 2)
+		return refuse(m, "usage: scrub [<sector>]");
+	if (m->argc == 2) {
+		if (parse_sector(m, m->argv[1], c->main_sectors, &req.sector))
+			return -EINVAL;
+		dmr_ask(c, &req, 1);
+		if (answer(c, &req))
+			return req.result;
+	}
+	DMEMIT("%llu", READ_ONCE(c->count.scrub));
+	return 1;
+}
+
 static int msg_status(struct message_context *m)
 {
 	dmr_emit_status(m->c, m->result, m->maxlen);
@@ -385,10 +487,12 @@ static const struct {
 	{ "clear_stats", msg_clear_stats, "" },
 	{ "health", msg_health, "" },
 	{ "cache_stats", msg_cache_stats, "" },
-	{ "remap", msg_remap, " <sector> [<count>]" },
+	{ "remap", msg_remap, " <sector> [<count> [<sector> <count>]...]" },
 	{ "test_remap", msg_test_remap, " <bad> <spare>" },
-	{ "unmap", msg_unmap, " <sector> [<count>]" },
+	{ "pending", msg_pending, " <sector> [<count> [<sector> <count>]...]" },
+	{ "unmap", msg_unmap, " <sector> [<count> [<sector> <count>]...]" },
 	{ "list", msg_list, " [<from> [<max>]]" },
+	{ "scrub", msg_scrub, " [<sector>]" },
 	{ "sync", msg_sync, "" },
 	{ "save", msg_sync, "" },
 	{ "restore", msg_restore, "" },

@@ -17,6 +17,7 @@
 #include <linux/slab.h>
 
 #include "dm-remap-v4-metadata.h"
+#include "dm-remap-v4-readahead.h"
 
 #define DM_MSG_PREFIX "remap-v4 metadata"
 
@@ -111,6 +112,7 @@ static_assert(sizeof(struct disk_header) == BLOCK_SIZE_BYTES);
 static_assert(sizeof(struct disk_log) == BLOCK_SIZE_BYTES);
 static_assert(sizeof(struct disk_info) == BLOCK_SIZE_BYTES);
 static_assert(offsetof(struct disk_header, p.crc) == 0x18);
+static_assert(offsetof(struct disk_prefix, block_size) % 32 == 0);
 static_assert(offsetof(struct disk_header, record) == 0x130);
 static_assert(offsetof(struct disk_log, record) == 0x130);
 static_assert(offsetof(struct disk_info, read_errors) == 0x138);
@@ -137,6 +139,8 @@ struct dmr_metadata {
 	u32 copies;			/* constant after open */
 	u32 spacing;			/* sectors; constant after open */
 	unsigned int chosen;		/* constant after open */
+	u32 copy_crc[DMR_MAX_COPIES];	/* see same_prefix(); constant after open */
+	u32 over_records[32];		/* see crc_over_records(); the same */
 	bool formatted;			/* constant after open */
 
 	u8 good;			/* (s) copies that hold the state whole */
@@ -152,6 +156,10 @@ struct dmr_metadata {
 	bool needs_check;		/* (s) wanted in the next header */
 
 	u64 commits, block_writes, flushes;	/* (s) */
+
+	/* While the log is loaded, if there is memory. */
+	struct dmr_readahead *stream;
+	u32 piece, piece_end;		/* of log blocks: its newest piece */
 };
 
 static u8 all_copies(const struct dmr_metadata *md)
@@ -187,11 +195,113 @@ static u32 block_crc(const void *block)
 	return ~crc32_le(crc, p + at + 4, BLOCK_SIZE_BYTES - at - 4);
 }
 
-static bool block_valid(const struct disk_prefix *p, u32 magic)
+static bool block_known(const struct disk_prefix *p, u32 magic)
 {
 	return le32_to_cpu(p->magic) == magic &&
-	       le32_to_cpu(p->version) == FORMAT_VERSION &&
-	       le32_to_cpu(p->crc) == block_crc(p);
+	       le32_to_cpu(p->version) == FORMAT_VERSION;
+}
+
+static bool block_valid(const struct disk_prefix *p, u32 magic)
+{
+	return block_known(p, magic) && le32_to_cpu(p->crc) == block_crc(p);
+}
+
+/*
+ * By how much the CRC of a block changes with the bits of its copy number, and
+ * what becomes of each bit of a CRC over the length of all records.
+ */
+static void init_crcs(struct dmr_metadata *md, struct disk_log *scratch)
+{
+	u32 none;
+	u8 bits, i;
+
+	memset(scratch, 0, sizeof(*scratch));
+	for (i = 0; i < 32; i++)
+		md->over_records[i] = crc32_le(1u << i, (u8 *)scratch->record,
+					       sizeof(scratch->record));
+	none = block_crc(scratch);
+	for (bits = 0; bits < DMR_MAX_COPIES; bits++) {
+		scratch->p.copy = bits;
+		md->copy_crc[bits] = block_crc(scratch) ^ none;
+	}
+}
+
+/*
+ * What becomes of @crc over the records of a log block, of which @records is the
+ * CRC from 0 on: a CRC is linear. So one look at them serves the CRC of their
+ * block and that of the log.
+ */
+static u32 crc_over_records(const struct dmr_metadata *md, u32 crc, u32 records)
+{
+	unsigned int i;
+
+	for (i = 0; i < 32; i++)
+		records ^= md->over_records[i] & -(crc >> i & 1);
+	return records;
+}
+
+/* The CRC of a log block as block_crc() has it; *@records as said above. */
+static u32 log_block_crc(const struct dmr_metadata *md, const struct disk_log *log,
+			 u32 *records)
+{
+	const size_t at = offsetof(struct disk_log, record);
+	struct disk_prefix p = log->p;
+	u32 crc;
+
+	p.crc = 0;
+	crc = crc32_le(~0, (u8 *)&p, sizeof(p));
+	crc = crc32_le(crc, (u8 *)log + sizeof(p), at - sizeof(p));
+	*records = crc32_le(0, (u8 *)log->record, sizeof(log->record));
+	crc = crc_over_records(md, crc, *records);
+	return ~crc32_le(crc, log->reserved2, sizeof(log->reserved2));
+}
+
+static __always_inline bool same_word(const u64 *a, const u64 *b, const u64 *c)
+{
+	return *a == *b && *a == *c;
+}
+
+/*
+ * Are three blocks the same from @from on? memcmp() takes more instructions: it also
+ * finds out which is less.
+ */
+static bool same_from(size_t from, const void *block, const void *other, const void *third)
+{
+	const u64 *a = block, *b = other, *c = third;
+	unsigned int i;
+
+	for (i = from / sizeof(u64); i < BLOCK_SIZE_BYTES / sizeof(u64); i += 4)
+		if (!same_word(a + i, b + i, c + i) ||
+		    !same_word(a + i + 1, b + i + 1, c + i + 1) ||
+		    !same_word(a + i + 2, b + i + 2, c + i + 2) ||
+		    !same_word(a + i + 3, b + i + 3, c + i + 3))
+			return false;
+	return true;
+}
+
+/*
+ * Is the beginning of @b, up to SAME_FROM, what that of @a looks like as copy @copy?
+ * If the rest is the same and @a is valid then @b is valid too, and there is no need
+ * to compute its CRC: CRCs of blocks of one length differ by what depends only on
+ * the bits in which the blocks differ.
+ */
+#define SAME_FROM	offsetof(struct disk_prefix, block_size)
+
+static bool same_prefix(const struct dmr_metadata *md, const struct disk_prefix *a,
+			const struct disk_prefix *b, u8 copy)
+{
+	u32 crc = le32_to_cpu(a->crc) ^ md->copy_crc[a->copy ^ copy];
+
+	return b->copy == copy && le32_to_cpu(b->crc) == crc &&
+	       a->copies == b->copies && a->reserved0 == b->reserved0 &&
+	       !memcmp(a, b, offsetof(struct disk_prefix, crc));
+}
+
+/* The same of whole blocks. */
+static bool same_block(const struct dmr_metadata *md, const struct disk_log *a,
+		       const struct disk_log *b, u8 copy)
+{
+	return same_prefix(md, &a->p, &b->p, copy) && same_from(SAME_FROM, a, b, b);
 }
 
 /* Read a block into @to, which may be on the heap only (DMA is dm-bufio's). */
@@ -252,15 +362,16 @@ static u32 segment_blocks(const struct dmr_metadata *md, unsigned int i)
 static unsigned int log_segment(const struct dmr_metadata *md, u32 index,
 				u32 *within)
 {
-	unsigned int i;
+	u32 first = segment_blocks(md, 0), i;
 
-	for (i = 0; i < NR_SEGMENTS; i++) {
-		if (index < segment_blocks(md, i))
-			break;
-		index -= segment_blocks(md, i);
-	}
 	*within = index;
-	return i;
+	if (index < first)
+		return 0;
+	/* Each of the others is twice as long as the one before. */
+	index -= first;
+	i = fls(index / FIRST_SEGMENT_BLOCKS + 1);
+	*within = index - FIRST_SEGMENT_BLOCKS * ((1u << (i - 1)) - 1);
+	return min_t(u32, i, NR_SEGMENTS);
 }
 
 static u64 log_place(const struct dmr_metadata *md,
@@ -310,43 +421,52 @@ static int dirty_spill(struct dmr_metadata *md, const struct disk_header *hdr,
 	return dirty_block(md, log_place(md, hdr, index, copy), log, copy);
 }
 
-static bool log_valid(const struct disk_header *hdr, const struct disk_log *log,
-		      u32 index, u8 copy)
+/* *@records: the CRC of its records, from 0 on. */
+static bool log_valid(const struct dmr_metadata *md, const struct disk_log *log,
+		      u32 index, u8 copy, u32 *records)
 {
-	return block_valid(&log->p, LOG_MAGIC) && log->p.copy == copy &&
+	const struct disk_header *hdr = md->hdr;
+
+	return block_known(&log->p, LOG_MAGIC) && log->p.copy == copy &&
 	       uuid_equal(&log->p.uuid, &hdr->p.uuid) &&
 	       log->generation == hdr->generation &&
-	       le32_to_cpu(log->index) == index;
+	       le32_to_cpu(log->index) == index &&
+	       le32_to_cpu(log->p.crc) == log_block_crc(md, log, records);
 }
 
-/* Not the block's own CRC, which covers the copy number. */
-static u32 records_crc(const struct disk_log *log)
+struct found_log {
+	const struct disk_log *log;	/* md->log, or as it was read ahead */
+	u32 records;			/* CRC of its records, from 0 on */
+	u8 newest_in;			/* copies that have this version */
+};
+
+/* The CRC of the log with one more block. */
+static u32 log_crc_with(const struct dmr_metadata *md, u32 crc,
+			const struct found_log *f)
 {
-	return crc32_le(~0, (u8 *)log->record, sizeof(log->record));
+	return ~crc_over_records(md, ~crc, f->records);
 }
 
 /*
- * Read log block @index into @log. Of several valid versions the newest counts,
- * of equally new ones (a commit that was cut off and done again, and a copy
- * that missed the second) the one that most copies have. *@newest_in becomes
- * the copies that have that version.
+ * Read log block @index. Of several valid versions the newest counts, of equally
+ * new ones (a commit that was cut off and done again, and a copy that missed the
+ * second) the one that most copies have.
  */
-static int read_log_block(struct dmr_metadata *md, u32 index,
-			  struct disk_log *log, struct disk_log *scratch,
-			  u8 *newest_in)
+static int vote_on_log_block(struct dmr_metadata *md, u32 index,
+			     struct found_log *f)
 {
+	struct disk_log *log = md->log, *scratch = log + 1;
 	u64 seq[DMR_MAX_COPIES] = {}, newest = 0;
 	u32 crc[DMR_MAX_COPIES] = {};
 	unsigned int most = 0, same, i;
 	u8 copy, best = 0;
 
-	*newest_in = 0;
+	f->newest_in = 0;
 	for (copy = 0; copy < md->copies; copy++) {
 		if (read_block(md, log_place(md, md->hdr, index, copy), scratch) ||
-		    !log_valid(md->hdr, scratch, index, copy))
+		    !log_valid(md, scratch, index, copy, &crc[copy]))
 			continue;
 		seq[copy] = le64_to_cpu(scratch->p.sequence);
-		crc[copy] = records_crc(scratch);
 		newest = max(newest, seq[copy]);
 	}
 	if (!newest)
@@ -363,14 +483,94 @@ static int read_log_block(struct dmr_metadata *md, u32 index,
 	}
 	for (copy = 0; copy < md->copies; copy++)
 		if (seq[copy] == newest && crc[copy] == crc[best])
-			*newest_in |= 1u << copy;
+			f->newest_in |= 1u << copy;
 	/* Whatever was cached then may come from the disk now. */
 	if (read_block(md, log_place(md, md->hdr, index, best), log) ||
-	    !log_valid(md->hdr, log, index, best) ||
-	    le64_to_cpu(log->p.sequence) != newest ||
-	    records_crc(log) != crc[best])
+	    !log_valid(md, log, index, best, &f->records) ||
+	    le64_to_cpu(log->p.sequence) != newest || f->records != crc[best])
 		return -EIO;
+	f->log = log;
 	return 0;
+}
+
+/* What a copy has there: read ahead, or else in dm-bufio's *@held. */
+static const struct disk_log *get_log_block(struct dmr_metadata *md, u32 index,
+					    u8 copy, struct dm_buffer **held)
+{
+	u64 block = log_place(md, md->hdr, index, copy);
+	const void *data = NULL;
+
+	*held = NULL;
+	if (md->stream)
+		data = dmr_readahead_data(md->stream, copy, block * BLOCK_SECTORS);
+	return data ?: dm_bufio_read(md->bufio, block, held);
+}
+
+/*
+ * The same, if all copies were read ahead and hold the same, which is so almost
+ * always: each is looked at once, where it was read to.
+ */
+static bool read_same_log_block(struct dmr_metadata *md, u32 index, struct found_log *f)
+{
+	const struct disk_log *log[DMR_MAX_COPIES];
+	u8 copy, next;
+
+	for (copy = 0; copy < md->copies; copy++) {
+		u64 block = log_place(md, md->hdr, index, copy);
+
+		log[copy] = dmr_readahead_data(md->stream, copy, block * BLOCK_SECTORS);
+		/* Nothing of it was checked yet; same_prefix() relies on this. */
+		if (!log[copy] || log[copy]->p.copy != copy)
+			return false;
+	}
+	for (copy = 1; copy < md->copies; copy++)
+		if (!same_prefix(md, &log[0]->p, &log[copy]->p, copy))
+			return false;
+	for (copy = 1; copy < md->copies; copy += 2) {
+		next = min(copy + 1u, md->copies - 1);
+		if (!same_from(SAME_FROM, log[0], log[copy], log[next]))
+			return false;
+	}
+	/* Last, since who reads the block otherwise has to compute its CRC, too. */
+	if (!log_valid(md, log[0], index, 0, &f->records))
+		return false;
+	f->log = log[0];
+	f->newest_in = all_copies(md);
+	return true;
+}
+
+/* The same, of whatever can be read. */
+static int read_log_block(struct dmr_metadata *md, u32 index, struct found_log *f)
+{
+	const struct disk_log *data;
+	struct dm_buffer *held;
+	bool same, valid;
+	u32 records;
+	u8 copy;
+
+	f->newest_in = 0;
+	for (copy = 0; copy < md->copies; copy++) {
+		data = get_log_block(md, index, copy, &held);
+		if (IS_ERR(data))
+			continue;
+		same = f->newest_in && same_block(md, f->log, data, copy);
+		valid = same || log_valid(md, data, index, copy, &records);
+		if (valid && !f->newest_in) {
+			f->log = held ? memcpy(md->log, data, sizeof(*data)) : data;
+			f->records = records;
+		} else if (valid && !same) {
+			same = data->p.sequence == f->log->p.sequence &&
+			       !memcmp(data->record, f->log->record, sizeof(data->record));
+		}
+		if (held)
+			dm_bufio_release(held);
+		if (!valid)
+			continue;
+		if (f->newest_in && !same)
+			return vote_on_log_block(md, index, f);
+		f->newest_in |= 1u << copy;
+	}
+	return f->newest_in ? 0 : -ENODATA;
 }
 
 /* dm-bufio keeps what it failed to write: look at the disk. */
@@ -386,15 +586,15 @@ static void forget_log_block(struct dmr_metadata *md, u32 index)
 static int check_log(struct dmr_metadata *md)
 {
 	u32 i, crc = 0, nr = le32_to_cpu(md->hdr->log_blocks);
-	u8 newest_in;
+	struct found_log f;
 	int r;
 
 	for (i = 0; i < nr; i++) {
 		forget_log_block(md, i);
-		r = read_log_block(md, i, md->log, md->log + 1, &newest_in);
+		r = read_log_block(md, i, &f);
 		if (r)
 			return r;
-		crc = ~crc32_le(~crc, (u8 *)md->log->record, sizeof(md->log->record));
+		crc = log_crc_with(md, crc, &f);
 		cond_resched();
 	}
 	return crc == le32_to_cpu(md->hdr->log_crc) ? 0 : -ENODATA;
@@ -403,18 +603,17 @@ static int check_log(struct dmr_metadata *md)
 /* Copy the whole log to @copy from the others, some blocks a flush. */
 static int dirty_log(struct dmr_metadata *md, u8 copy)
 {
-	struct disk_log *log = md->log;
 	u32 i, nr = le32_to_cpu(md->hdr->log_blocks);
-	u8 newest_in;
+	struct found_log f;
 	int r = check_log(md);
 
 	if (r)
 		return r;
 	for (i = 0; i < nr; i++) {
 		forget_log_block(md, i);
-		r = read_log_block(md, i, log, log + 1, &newest_in);
-		if (!r && !(newest_in & 1u << copy))
-			r = dirty_block(md, log_place(md, md->hdr, i, copy), log, copy);
+		r = read_log_block(md, i, &f);
+		if (!r && !(f.newest_in & 1u << copy))
+			r = dirty_block(md, log_place(md, md->hdr, i, copy), f.log, copy);
 		if (!r && i % 64 == 63)
 			r = write_and_flush(md);
 		if (r)
@@ -423,19 +622,55 @@ static int dirty_log(struct dmr_metadata *md, u8 copy)
 	return 0;
 }
 
-/* Ask for the log blocks from @index on, of which @nr are left, ahead of need. */
-static void prefetch_log(struct dmr_metadata *md, u32 index, u32 nr)
+/* How many log blocks are to be read as one, from @index on, of @nr? */
+static u32 log_run(const struct dmr_metadata *md, u32 index, u32 nr)
 {
-	u32 within, run;
-	unsigned int i;
+	u32 within;
+	unsigned int i = log_segment(md, index, &within);
+
+	return min3(nr - index, (u32)PREFETCH_BLOCKS, segment_blocks(md, i) - within);
+}
+
+static void prefetch_run(struct dmr_metadata *md, u32 index, u32 nr)
+{
+	u32 run;
 	u8 copy;
 
-	if (index % PREFETCH_BLOCKS)
+	if (index >= nr)
 		return;
-	i = log_segment(md, index, &within);
-	run = min3(nr, (u32)PREFETCH_BLOCKS, segment_blocks(md, i) - within);
+	run = log_run(md, index, nr);
 	for (copy = 0; copy < md->copies; copy++)
 		dm_bufio_prefetch(md->bufio, log_place(md, md->hdr, index, copy), run);
+}
+
+/*
+ * Log block @index of @nr is next. Have the disk busy with what comes behind,
+ * while its run is worked on.
+ */
+static void prefetch_log(struct dmr_metadata *md, u32 index, u32 nr)
+{
+	if (index % PREFETCH_BLOCKS)
+		return;
+	if (!index)
+		prefetch_run(md, 0, nr);
+	prefetch_run(md, index + PREFETCH_BLOCKS, nr);
+}
+
+/* The same with larger pieces: two are kept, that of @index and the next. */
+static void stream_log(struct dmr_metadata *md, u32 index, u32 nr)
+{
+	u32 run;
+	u8 copy;
+
+	while (md->piece <= index && md->piece_end < nr) {
+		run = log_run(md, md->piece_end, nr);
+		for (copy = 0; copy < md->copies; copy++)
+			dmr_readahead_start(md->stream, copy,
+					    log_place(md, md->hdr, md->piece_end, copy) *
+					    BLOCK_SECTORS, run * BLOCK_SECTORS);
+		md->piece = md->piece_end;
+		md->piece_end += run;
+	}
 }
 
 static int dirty_copy(struct dmr_metadata *md, const struct disk_header *hdr,
@@ -895,20 +1130,19 @@ static int sift_all(struct compaction *co, bool write)
 {
 	struct dmr_metadata *md = co->md;
 	u32 i, j, crc = 0, nr = le32_to_cpu(md->hdr->log_blocks);
-	u8 newest_in;
+	struct found_log f;
 	int r;
 
 	co->write = write;
 	co->nr = 0;
 	co->nr_bad = 0;
 	for (i = 0; i < nr; i++) {
-		prefetch_log(md, i, nr - i);
-		r = read_log_block(md, i, md->log, md->log + 1, &newest_in);
+		prefetch_log(md, i, nr);
+		r = read_log_block(md, i, &f);
 		if (!r)
-			crc = ~crc32_le(~crc, (u8 *)md->log->record,
-					sizeof(md->log->record));
+			crc = log_crc_with(md, crc, &f);
 		for (j = 0; j < RECORDS_PER_BLOCK && !r; j++)
-			r = sift(co, &md->log->record[j]);
+			r = sift(co, &f.log->record[j]);
 		if (r)
 			return r;
 		cond_resched();
@@ -1180,7 +1414,8 @@ u32 dmr_metadata_check(struct dmr_metadata *md)
 	u32 i, nr = le32_to_cpu(md->hdr->log_blocks) + md->spilled;
 	/* What may be in a cache only does not count. */
 	bool flushed = !dm_bufio_issue_flush(md->bufio);
-	u8 copy, logs = all_copies(md), newest_in;
+	u8 copy, logs = all_copies(md);
+	struct found_log f;
 
 	md->header_ok = 0;
 	md->info_ok = 0;
@@ -1202,9 +1437,9 @@ u32 dmr_metadata_check(struct dmr_metadata *md)
 	md->whole |= md->header_ok;
 	for (i = 0; i < nr; i++) {
 		forget_log_block(md, i);
-		if (read_log_block(md, i, log, log + 1, &newest_in))
-			newest_in = 0;
-		logs &= newest_in;
+		if (read_log_block(md, i, &f))
+			f.newest_in = 0;
+		logs &= f.newest_in;
 	}
 	WRITE_ONCE(md->good, md->header_ok & md->info_ok & logs);
 	return count(md->good);
@@ -1388,53 +1623,95 @@ static const char *take_segments(struct dmr_metadata *md)
 	return NULL;
 }
 
-static int feed(struct dmr_metadata *md, const struct disk_record *d,
-		dmr_record_fn fn, void *context)
-{
-	struct dmr_record r;
+/* To whom the records of a load go. */
+struct reader {
+	dmr_records_fn fn;
+	void *context;
+	struct dmr_record record[RECORDS_PER_BLOCK];
+};
 
-	decode_record(&r, d);
-	md->nr_bad += r.kind == DMR_REC_BAD_SPARE;
-	return fn(context, &r);
-}
-
-static const char *refused_record(int error)
+/* What is wrong with these records, if anything. */
+static const char *feed(struct dmr_metadata *md, struct reader *to,
+			const struct disk_record *d, u32 nr)
 {
-	return error == -EINTR ? "Interrupted" : error == -ENOMEM ? "Out of memory" :
-	       "The metadata holds an impossible record";
-}
-
-/* Replay the log, then the header; find out which copies lack something. */
-static const char *load_records(struct dmr_metadata *md, dmr_record_fn fn,
-				void *context)
-{
-	struct disk_log *log = md->log;
-	u32 i, j, crc = 0, nr = le32_to_cpu(md->hdr->log_blocks);
-	u8 newest_in;
-	int r;
+	u32 i;
 
 	for (i = 0; i < nr; i++) {
-		prefetch_log(md, i, nr - i);
-		if (read_log_block(md, i, log, log + 1, &newest_in))
+		decode_record(&to->record[i], &d[i]);
+		md->nr_bad += to->record[i].kind == DMR_REC_BAD_SPARE;
+	}
+	switch (to->fn(to->context, to->record, nr)) {
+	case 0:
+		return NULL;
+	case -EINTR:
+		return "Interrupted";
+	case -ENOMEM:
+		return "Out of memory";
+	default:
+		return "The metadata holds an impossible record";
+	}
+}
+
+/* Read log block @index of @nr, when they are read one after the other. */
+static int next_log_block(struct dmr_metadata *md, u32 index, u32 nr, struct found_log *f)
+{
+	int r;
+
+	if (md->stream) {
+		stream_log(md, index, nr);
+		if (read_same_log_block(md, index, f))
+			return 0;
+	} else {
+		prefetch_log(md, index, nr);
+	}
+	r = read_log_block(md, index, f);
+	/* It won't be read again soon, and dm-bufio would keep it. */
+	forget_log_block(md, index);
+	return r;
+}
+
+/* Replay the log; find out which copies lack something. */
+static const char *load_log(struct dmr_metadata *md, struct reader *to)
+{
+	u32 i, crc = 0, nr = le32_to_cpu(md->hdr->log_blocks);
+	const char *error;
+	struct found_log f;
+
+	for (i = 0; i < nr; i++) {
+		if (next_log_block(md, i, nr, &f))
 			return "A block of the log is damaged in every copy of the metadata";
-		md->good &= newest_in;
-		crc = ~crc32_le(~crc, (u8 *)log->record, sizeof(log->record));
-		for (j = 0; j < RECORDS_PER_BLOCK; j++) {
-			r = feed(md, &log->record[j], fn, context);
-			if (r)
-				return refused_record(r);
-		}
+		md->good &= f.newest_in;
+		crc = log_crc_with(md, crc, &f);
+		error = feed(md, to, f.log->record, RECORDS_PER_BLOCK);
+		if (error)
+			return error;
+		cond_resched();
 	}
 	if (crc != le32_to_cpu(md->hdr->log_crc))
 		return "The log of the metadata lacks records that were acknowledged";
-
-	nr = le32_to_cpu(md->hdr->nr_records);
-	for (i = 0; i < nr; i++) {
-		r = feed(md, &md->hdr->record[i], fn, context);
-		if (r)
-			return refused_record(r);
-	}
 	return NULL;
+}
+
+/* The log, then the header. */
+static const char *load_records(struct dmr_metadata *md, dmr_records_fn fn,
+				void *context)
+{
+	struct reader *to = kmalloc(sizeof(*to), GFP_NOIO);
+	const char *error;
+
+	if (!to)
+		return "Out of memory";
+	to->fn = fn;
+	to->context = context;
+	/* Nothing is written before the load is done, nor dirty in dm-bufio. */
+	md->stream = dmr_readahead_new(md->params.bdev, md->copies);
+	error = load_log(md, to);
+	dmr_readahead_free(md->stream);
+	md->stream = NULL;
+	if (!error)
+		error = feed(md, to, md->hdr->record, le32_to_cpu(md->hdr->nr_records));
+	kfree(to);
+	return error;
 }
 
 static void load_info(struct dmr_metadata *md, struct disk_info *scratch)
@@ -1504,7 +1781,7 @@ static u8 headers_like(const struct candidate *c, unsigned int nr,
 }
 
 static const char *load(struct dmr_metadata *md, const struct candidate *c,
-			unsigned int nr, dmr_record_fn fn, void *context)
+			unsigned int nr, dmr_records_fn fn, void *context)
 {
 	const char *error = NULL;
 	struct disk_header *h = md->hdr;
@@ -1630,7 +1907,7 @@ static const char *load_other(struct dmr_metadata *md, void *scratch)
 
 struct dmr_metadata *dmr_metadata_open(const struct dmr_meta_params *params,
 				       struct dmr_space *space,
-				       dmr_record_fn fn, void *context,
+				       dmr_records_fn fn, void *context,
 				       const char **error)
 {
 	struct dmr_metadata *md = kzalloc(sizeof(*md), GFP_KERNEL);
@@ -1649,6 +1926,7 @@ struct dmr_metadata *dmr_metadata_open(const struct dmr_meta_params *params,
 	if (!md->hdr || !md->next || !md->info || !md->log)
 		goto out;
 	md->bufio = params->bufio;
+	init_crcs(md, md->log);
 	/* Somebody else may have had the spare since it was read. */
 	dm_bufio_forget_buffers(md->bufio, 0,
 				params->spare_sectors / BLOCK_SECTORS);

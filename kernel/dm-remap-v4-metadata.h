@@ -59,6 +59,7 @@ struct dmr_soft_state {
 
 struct dmr_meta_params {
 	struct dm_bufio_client *bufio;	/* on the spare, made as said above */
+	struct block_device *bdev;	/* the spare */
 	u64 main_sectors;
 	u64 spare_sectors;
 	u32 block_size;		/* logical block size of the stacked device, bytes */
@@ -71,18 +72,19 @@ struct dmr_meta_params {
 
 struct dmr_metadata;
 
-typedef int (*dmr_record_fn)(void *context, const struct dmr_record *rec);
+typedef int (*dmr_records_fn)(void *context, const struct dmr_record *rec,
+			      unsigned int nr);
 
 /*
  * Open the metadata of a spare, or format a spare whose region is all zero.
- * Log segments are taken out of *@space, which it initialises, and each record
- * is handed to @fn in order. On failure *@error is a sentence for the owner and
- * nothing has been written, but by a format. Mending is the caller's next step,
- * without which no commit is made.
+ * Log segments are taken out of *@space, which it initialises, and the records
+ * are handed to @fn in order, some at a time. On failure *@error is a sentence for
+ * the owner and nothing has been written, but by a format. Mending is the caller's
+ * next step, without which no commit is made.
  */
 struct dmr_metadata *dmr_metadata_open(const struct dmr_meta_params *params,
 				       struct dmr_space *space,
-				       dmr_record_fn fn, void *context,
+				       dmr_records_fn fn, void *context,
 				       const char **error);
 void dmr_metadata_close(struct dmr_metadata *md);
 

@@ -39,14 +39,64 @@ blk_status_t dmr_data_io(struct dmr_target *c, const struct dmr_data *data,
 void dmr_lookup(struct dmr_target *c, sector_t sector, sector_t max,
 		struct dmr_extent *ex)
 {
-	rcu_read_lock();
+	rcu_read_lock_sched();
 	dmr_map_lookup(&c->map, sector, max, ex);
-	rcu_read_unlock();
+	rcu_read_unlock_sched();
 }
 
 static bool may_change(struct dmr_target *c)
 {
 	return c->mode == DMR_RW && !c->breaker && !c->read_only;
+}
+
+/* An extent of sectors on one device, piece by piece. */
+struct narrowing {
+	struct block_device *bdev;
+	sector_t base;		/* where it begins there */
+	sector_t len;
+	sector_t done;
+	sector_t step;		/* try so many next */
+	sector_t n;		/* the piece: so many from done on */
+	bool retried;		/* the block was tried twice */
+};
+
+static struct narrowing narrow(struct dmr_target *c, sector_t sector,
+			       const struct dmr_extent *ex)
+{
+	bool remapped = ex->kind == DMR_REMAP;
+
+	return (struct narrowing){
+		.bdev = remapped ? c->spare->bdev : c->main->bdev,
+		.base = remapped ? ex->spare : sector,
+		.len = ex->len,
+		.step = ex->len,
+	};
+}
+
+/*
+ * The next piece that goes well, or the block that does not: by halves, and a
+ * retry of its own condemns it. @data at @offset is where the extent's begins.
+ */
+static blk_status_t next_piece(struct dmr_target *c, struct narrowing *w,
+			       const struct dmr_data *data, sector_t offset,
+			       enum req_op op)
+{
+	blk_status_t status;
+
+	for (;;) {
+		w->n = min(w->step, w->len - w->done);
+		status = dmr_data_io(c, data, offset + w->done, w->n, op, w->bdev,
+				     w->base + w->done);
+		if (!status || !dmr_may_be_medium(op, status) || w->n <= c->block)
+			break;
+		w->step = max(round_down(w->n / 2, c->block), c->block);
+	}
+	w->step = status ? c->block : w->n * 2;
+	w->retried = status && dmr_may_be_medium(op, status);
+	if (w->retried)
+		status = dmr_data_io(c, data, offset + w->done, w->n, op, w->bdev,
+				     w->base + w->done);
+	return status;
 }
 
 /* ---------------------------------------------------------------- reading */
@@ -85,54 +135,32 @@ static void rescue_weak(struct dmr_target *c, const struct dmr_data *data,
 }
 
 /*
- * Read @len sectors from @sector on, which are held, into @data; from main or
- * the spare, as the map says. Halves the request until the blocks that fail
- * are found. Those become pending; the rest is delivered. BLK_STS_MEDIUM if
- * any is lost, or the first error that is not the medium's.
+ * Read @ex->len sectors from @sector on, which are held, into @data; from main
+ * or the spare, as the map says. The blocks that fail become pending, the rest
+ * is delivered. BLK_STS_MEDIUM if any is lost, or the first error that is not
+ * the medium's.
  */
 static blk_status_t read_extent(struct dmr_target *c, const struct dmr_data *data,
 				sector_t offset, sector_t sector,
 				const struct dmr_extent *ex)
 {
-	bool remapped = ex->kind == DMR_REMAP;
-	struct block_device *bdev = remapped ? c->spare->bdev : c->main->bdev;
-	sector_t base = remapped ? ex->spare : sector;
-	sector_t done = 0, step = ex->len, n;
+	/* Of several blocks nobody knows which one was weak. */
+	bool weak = data->failed && data->iter.bi_size == c->block << SECTOR_SHIFT;
+	struct narrowing w = narrow(c, sector, ex);
 	blk_status_t result = BLK_STS_OK, status;
 
-	for (; done < ex->len; done += n) {
-		n = min(step, ex->len - done);
-		status = dmr_data_io(c, data, offset + done, n, REQ_OP_READ,
-				     bdev, base + done);
+	for (; w.done < ex->len; w.done += w.n) {
+		status = next_piece(c, &w, data, offset, REQ_OP_READ);
 		if (!status) {
-			/* Of several blocks nobody knows which one was weak. */
-			if (data->failed && data->iter.bi_size == c->block << SECTOR_SHIFT)
-				rescue_weak(c, data, sector, ex->kind);
-			step = n * 2;
+			if (weak || w.retried)
+				rescue_weak(c, data, sector + w.done, ex->kind);
 			continue;
 		}
-		if (!dmr_may_be_medium(REQ_OP_READ, status))
+		if (!dmr_may_be_medium(REQ_OP_READ, status) || !may_change(c) ||
+		    !(ex->kind == DMR_REMAP ? dmr_spare_answers(c) :
+					      dmr_breaker_believes(c, REQ_OP_READ)))
 			return status;
-		if (n > c->block) {
-			step = max(round_down(n / 2, c->block), c->block);
-			n = 0;
-			continue;
-		}
-		/* One block. Only a retry of its own condemns it. */
-		step = c->block;
-		status = dmr_data_io(c, data, offset + done, n, REQ_OP_READ,
-				     bdev, base + done);
-		if (!status) {
-			rescue_weak(c, data, sector + done, ex->kind);
-			continue;
-		}
-		if (!dmr_may_be_medium(REQ_OP_READ, status))
-			return status;
-		if (!may_change(c) ||
-		    !(remapped ? dmr_spare_answers(c) :
-				 dmr_breaker_believes(c, REQ_OP_READ)))
-			return status;
-		if (note_unreadable(c, sector + done, ex, done))
+		if (note_unreadable(c, sector + w.done, ex, w.done))
 			return status;
 		result = BLK_STS_MEDIUM;
 	}
@@ -212,53 +240,35 @@ blk_status_t dmr_write_to_spare(struct dmr_target *c, const struct dmr_data *dat
 
 /*
  * Write @ex->len sectors from @sector on where they live; blocks that fail
- * there go to the spare. Halves the request until they are found.
+ * there go to the spare.
  */
 static blk_status_t write_extent(struct dmr_target *c, const struct dmr_data *data,
 				 sector_t offset, sector_t sector,
 				 const struct dmr_extent *ex)
 {
 	bool remapped = ex->kind == DMR_REMAP;
-	struct block_device *bdev = remapped ? c->spare->bdev : c->main->bdev;
-	sector_t base = remapped ? ex->spare : sector;
-	sector_t done = 0, step = ex->len, n;
+	struct narrowing w = narrow(c, sector, ex);
 	blk_status_t status;
 
-	for (; done < ex->len; done += n) {
-		n = min(step, ex->len - done);
-		status = dmr_data_io(c, data, offset + done, n, REQ_OP_WRITE,
-				     bdev, base + done);
+	for (; w.done < ex->len; w.done += w.n) {
+		status = next_piece(c, &w, data, offset, REQ_OP_WRITE);
 		if (!status) {
 			if (!remapped)
 				dmr_breaker_written(c);
-			step = n * 2;
 			continue;
 		}
-		if (!dmr_may_be_medium(REQ_OP_WRITE, status))
-			return status;
-		if (n > c->block) {
-			step = max(round_down(n / 2, c->block), c->block);
-			n = 0;
-			continue;
-		}
-		step = c->block;
-		status = dmr_data_io(c, data, offset + done, n, REQ_OP_WRITE,
-				     bdev, base + done);
-		if (!status)
-			continue;
-		if (!dmr_may_be_medium(REQ_OP_WRITE, status))
-			return status;
-		if (!may_change(c) ||
+		if (!dmr_may_be_medium(REQ_OP_WRITE, status) || !may_change(c) ||
 		    (!remapped && !dmr_breaker_believes(c, REQ_OP_WRITE)))
 			return status;
-		status = dmr_write_to_spare(c, data, offset + done, sector + done, n);
+		status = dmr_write_to_spare(c, data, offset + w.done,
+					    sector + w.done, w.n);
 		if (status)
 			return status;
 		/* Behind the remap, so that no state maps to a bad place. */
 		if (remapped && dmr_txn_room(c))
 			return BLK_STS_RESOURCE;
 		if (remapped)
-			dmr_txn_add(c, DMR_REC_BAD_SPARE, 0, base + done, n);
+			dmr_txn_add(c, DMR_REC_BAD_SPARE, 0, w.base + w.done, w.n);
 	}
 	return BLK_STS_OK;
 }

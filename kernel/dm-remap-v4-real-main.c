@@ -52,102 +52,166 @@ static void defer_bio(struct dmr_target *c, struct bio *bio)
 	queue_work(c->wq, &c->worker);
 }
 
-static enum dmr_route finish(struct bio *bio, blk_status_t status)
+/*
+ * A bio that was not held may go. Count it, under the same lock as the lookup,
+ * and keep what end_io and the worker need if it fails.
+ */
+static __always_inline void admit(struct dmr_target *c, struct bio *bio,
+				  struct dmr_bio *pb, unsigned int epoch)
 {
-	bio->bi_status = status;
-	bio_endio(bio);
-	return DMR_DONE;
-}
-
-static enum dmr_route send(struct dmr_target *c, struct bio *bio,
-			   unsigned int epoch, struct dm_dev *dev,
-			   sector_t sector)
-{
-	struct dmr_bio *pb = dmr_bio(bio);
-
 	pb->iter = bio->bi_iter;
 	pb->epoch = epoch;
 	dmr_hold_count(&c->hold, epoch);
-	bio_set_dev(bio, dev->bdev);
-	bio->bi_iter.bi_sector = sector;
-	return DMR_SUBMIT;
+}
+
+/* Only the first @len sectors of @bio. False if it must not be split for that. */
+static bool take_part(struct bio *bio, sector_t len, bool may_split)
+{
+	if (len == bio_sectors(bio))
+		return true;
+	if (may_split)
+		dm_accept_partial_bio(bio, len);
+	return may_split;
+}
+
+/* @e is what dmr_map_find() says of the first @len sectors, which are not held. */
+static enum dmr_route route(struct dmr_target *c, struct bio *bio,
+			    struct dmr_bio *pb, unsigned int epoch,
+			    const struct dmr_entry *e, sector_t len, bool may_split)
+{
+	struct dmr_extent ex;
+
+	dmr_map_extent(e, bio->bi_iter.bi_sector, len, &ex);
+	if (!take_part(bio, ex.len, may_split))
+		return DMR_DEFER;
+	if (ex.kind == DMR_LINEAR) {
+		admit(c, bio, pb, epoch);
+		return DMR_TO_MAIN;
+	}
+	if (bio_op(bio) == REQ_OP_DISCARD)
+		return DMR_IGNORE;
+	if (ex.kind == DMR_PENDING)
+		return bio_op(bio) == REQ_OP_READ ? DMR_LOST : DMR_DEFER;
+	admit(c, bio, pb, epoch);
+	bio->bi_iter.bi_sector = ex.spare;
+	return DMR_TO_SPARE;
+}
+
+enum dmr_route dmr_route_bio(struct dmr_target *c, struct bio *bio, bool may_split)
+{
+	unsigned int epoch = dmr_hold_epoch(&c->hold);	/* before the set */
+	sector_t sector = bio->bi_iter.bi_sector, len = bio_sectors(bio);
+	const struct dmr_entry *e;
+
+	/* Before the map: who isn't held sees the map as it is since. */
+	if (dmr_hold_lookup(&c->hold, sector, &len)) {
+		take_part(bio, len, may_split);	/* if not, all of it waits */
+		return DMR_DEFER;
+	}
+	e = dmr_map_find(&c->map, sector, len);
+	return route(c, bio, dmr_bio(bio), epoch, e, len, may_split);
+}
+
+bool dmr_follow_route(struct dmr_target *c, struct bio *bio, enum dmr_route route)
+{
+	switch (route) {
+	case DMR_TO_MAIN:
+		bio_set_dev(bio, c->main->bdev);
+		return true;
+	case DMR_TO_SPARE:
+		bio_set_dev(bio, c->spare->bdev);
+		return true;
+	case DMR_LOST:
+		bio->bi_status = BLK_STS_MEDIUM;
+		bio_endio(bio);
+		return false;
+	case DMR_IGNORE:
+		bio_endio(bio);
+		return false;
+	case DMR_DEFER:
+		break;
+	}
+	return false;
+}
+
+/* Empty: core sends the data apart. One to each device. */
+static noinline int map_flush(struct dmr_target *c, struct bio *bio)
+{
+	dmr_bio(bio)->epoch = DMR_UNCOUNTED;
+	bio_set_dev(bio, dm_bio_get_target_bio_nr(bio) ? c->spare->bdev :
+							 c->main->bdev);
+	return DM_MAPIO_REMAPPED;
+}
+
+/* Core doesn't let discards and the like be accepted in part. */
+static bool may_split(const struct bio *bio)
+{
+	return bio_op(bio) == REQ_OP_READ || bio_op(bio) == REQ_OP_WRITE;
 }
 
 /*
- * Where does @bio go, whose bi_sector counts on main? Only the first part of
- * it that has one answer is taken if @may_split. Under rcu_read_lock(), which
- * covers the lookup and the count (dm-remap-v4-hold.h).
+ * Something is remapped, pending or held. Most likely nothing is held, and
+ * there is nothing about @bio: then this is as short as it can be.
  */
-enum dmr_route dmr_route_bio(struct dmr_target *c, struct bio *bio, bool may_split)
+static noinline enum dmr_route look_up(struct dmr_target *c, struct bio *bio,
+				       struct dmr_bio *pb, unsigned int epoch)
 {
-	sector_t sector = bio->bi_iter.bi_sector, len, all;
-	unsigned int epoch = dmr_hold_epoch(&c->hold);	/* before divert */
-	struct dmr_extent ex;
-	bool held;
+	bool held = dmr_hold_any(&c->hold);	/* before the map */
+	const struct dmr_entry *e;
 
-	if (likely(!READ_ONCE(c->divert)))
-		return send(c, bio, epoch, c->main, sector);
-
-	all = bio_sectors(bio);
-	len = all;
-	held = dmr_hold_lookup(&c->hold, sector, &len);
-	dmr_map_lookup(&c->map, sector, len, &ex);
-	if (!held)
-		len = ex.len;
-	if (len < all) {
-		if (!may_split)
-			return DMR_DEFER;
-		dm_accept_partial_bio(bio, len);
+	if (unlikely(held)) {
+		pb->epoch = DMR_UNCOUNTED;
+		return dmr_route_bio(c, bio, may_split(bio));
 	}
-	if (held)
-		return DMR_DEFER;
-
-	if (ex.kind == DMR_LINEAR)
-		return send(c, bio, epoch, c->main, sector);
-	if (bio_op(bio) == REQ_OP_DISCARD)
-		return finish(bio, BLK_STS_OK);	/* advice, see discard_main() */
-	if (ex.kind == DMR_REMAP)
-		return send(c, bio, epoch, c->spare, ex.spare);
-	if (bio_op(bio) == REQ_OP_READ)
-		return finish(bio, BLK_STS_MEDIUM);
-	return DMR_DEFER;
+	e = dmr_map_find(&c->map, bio->bi_iter.bi_sector, bio_sectors(bio));
+	if (likely(!e)) {
+		admit(c, bio, pb, epoch);
+		return DMR_TO_MAIN;
+	}
+	pb->epoch = DMR_UNCOUNTED;
+	return route(c, bio, pb, epoch, e, bio_sectors(bio), may_split(bio));
 }
 
-static int dmr_map_bio(struct dm_target *ti, struct bio *bio)
+/* It goes nowhere just now: it ends here, or waits for the worker. */
+static noinline int keep(struct dmr_target *c, struct bio *bio,
+			 struct dmr_bio *pb, enum dmr_route way)
 {
-	struct dmr_target *c = ti->private;
-	struct dmr_bio *pb = dmr_bio(bio);
-	enum dmr_route route;
-	bool may_split;
-
-	pb->epoch = DMR_UNCOUNTED;
-	pb->error = BLK_STS_OK;
-
-	if (unlikely(bio->bi_opf & REQ_PREFLUSH)) {
-		/* Empty: core sends the data apart. One to each device. */
-		bio_set_dev(bio, dm_bio_get_target_bio_nr(bio) ? c->spare->bdev :
-								 c->main->bdev);
-		return DM_MAPIO_REMAPPED;
-	}
-
-	bio->bi_iter.bi_sector = dm_target_offset(ti, bio->bi_iter.bi_sector);
-	/* Core doesn't let discards and the like be accepted in part. */
-	may_split = bio_op(bio) == REQ_OP_READ || bio_op(bio) == REQ_OP_WRITE;
-
-	rcu_read_lock();
-	route = dmr_route_bio(c, bio, may_split);
-	rcu_read_unlock();
-
-	if (likely(route == DMR_SUBMIT))
-		return DM_MAPIO_REMAPPED;
-	if (route == DMR_DEFER) {
+	dmr_follow_route(c, bio, way);
+	if (way == DMR_DEFER) {
 		pb->iter = bio->bi_iter;
+		pb->error = BLK_STS_OK;
 		if (bio->bi_opf & REQ_NOWAIT)
 			bio_wouldblock_error(bio);
 		else
 			defer_bio(c, bio);
 	}
 	return DM_MAPIO_SUBMITTED;
+}
+
+static int dmr_map_bio(struct dm_target *ti, struct bio *bio)
+{
+	struct dmr_target *c = ti->private;
+	enum dmr_route way = DMR_TO_MAIN;
+	unsigned int epoch;
+	struct dmr_bio *pb;
+
+	if (unlikely(bio->bi_opf & REQ_PREFLUSH))
+		return map_flush(c, bio);
+
+	bio->bi_iter.bi_sector = dm_target_offset(ti, bio->bi_iter.bi_sector);
+	pb = dmr_bio(bio);
+	rcu_read_lock_sched();
+	epoch = dmr_hold_epoch(&c->hold);	/* before divert */
+	if (likely(!READ_ONCE(c->divert)))
+		admit(c, bio, pb, epoch);
+	else
+		way = look_up(c, bio, pb, epoch);
+	rcu_read_unlock_sched();
+
+	if (unlikely(way != DMR_TO_MAIN && way != DMR_TO_SPARE))
+		return keep(c, bio, pb, way);
+	bio_set_dev(bio, (way == DMR_TO_MAIN ? c->main : c->spare)->bdev);
+	return DM_MAPIO_REMAPPED;
 }
 
 /* -------------------------------------------------------------- a bio, out */
@@ -176,27 +240,37 @@ static bool worth_saving(const struct bio *bio, blk_status_t status)
 	}
 }
 
+/* The worker waits for bios to end, or this one failed. */
+static noinline int end_slowly(struct dmr_target *c, struct bio *bio,
+			       blk_status_t error)
+{
+	struct dmr_bio *pb = dmr_bio(bio);
+
+	dmr_hold_wake(&c->hold);
+	if (!error || !worth_saving(bio, error))
+		return DM_ENDIO_DONE;
+	if (READ_ONCE(c->mode) != DMR_RW || READ_ONCE(c->breaker))
+		return DM_ENDIO_DONE;
+
+	/* It comes here once more, when the worker is done with it. */
+	pb->epoch = DMR_UNCOUNTED;
+	pb->error = error;
+	defer_bio(c, bio);
+	return DM_ENDIO_INCOMPLETE;
+}
+
 static int dmr_end_io(struct dm_target *ti, struct bio *bio, blk_status_t *error)
 {
 	struct dmr_target *c = ti->private;
-	struct dmr_bio *pb = dmr_bio(bio);
-	unsigned int epoch = pb->epoch;
+	unsigned int epoch = dmr_bio(bio)->epoch;
 
 	if (unlikely(epoch == DMR_UNCOUNTED))
 		return DM_ENDIO_DONE;	/* a flush, or finished by ourselves */
 
 	/* Its I/O is over, also if the worker looks into it next. */
-	pb->epoch = DMR_UNCOUNTED;
-	dmr_hold_uncount(&c->hold, epoch);
-
-	if (likely(!*error) || !worth_saving(bio, *error))
-		return DM_ENDIO_DONE;
-	if (READ_ONCE(c->mode) != DMR_RW || READ_ONCE(c->breaker))
-		return DM_ENDIO_DONE;
-
-	pb->error = *error;
-	defer_bio(c, bio);
-	return DM_ENDIO_INCOMPLETE;
+	if (unlikely(dmr_hold_uncount(&c->hold, epoch) || *error))
+		return end_slowly(c, bio, *error);
+	return DM_ENDIO_DONE;
 }
 
 /* ------------------------------------------------------------- constructor */
@@ -536,4 +610,5 @@ module_exit(dmr_exit);
 
 MODULE_DESCRIPTION("device-mapper target that redirects bad sectors to a spare");
 MODULE_AUTHOR("dm-remap maintainers");
+MODULE_ALIAS("dm-dm-remap-v4");
 MODULE_LICENSE("GPL");

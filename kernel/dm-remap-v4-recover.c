@@ -20,6 +20,8 @@
 
 #define DM_MSG_PREFIX "remap-v4"
 
+#define MAX_BIOS	128	/* of those that failed, in one round */
+
 static void tell_full(struct dmr_target *c)
 {
 	if (c->full_told == c->space.used + 1)
@@ -160,19 +162,21 @@ static bool passes_now(struct dmr_target *c, struct bio *bio)
 	if (pb->error)
 		return false;
 	bio->bi_iter = pb->iter;
-	rcu_read_lock();
+	rcu_read_lock_sched();
 	route = dmr_route_bio(c, bio, false);
-	rcu_read_unlock();
-	if (route == DMR_DEFER)
-		return false;
-	if (route == DMR_SUBMIT)
+	rcu_read_unlock_sched();
+	if (dmr_follow_route(c, bio, route))
 		submit_bio_noacct(bio);
-	return true;
+	return route != DMR_DEFER;
 }
 
-/* Bios whose sectors do not overlap, as many as can be held at once. */
+/*
+ * Bios whose sectors do not overlap. Not too many: all wait until the last is
+ * served, and a bad block may take a disk seconds.
+ */
 static void collect_bios(struct dmr_target *c, struct dmr_round *round)
 {
+	unsigned int left = MAX_BIOS;
 	struct bio_list todo;
 	struct bio *bio;
 
@@ -182,11 +186,12 @@ static void collect_bios(struct dmr_target *c, struct dmr_round *round)
 	bio_list_init(&c->deferred);
 	spin_unlock_irq(&c->lock);
 
-	while ((bio = bio_list_pop(&todo))) {
+	while (left && (bio = bio_list_pop(&todo))) {
 		struct dmr_bio *pb = dmr_bio(bio);
 
 		if (passes_now(c, bio))
 			continue;
+		left--;
 		if (!dmr_hold_add(&c->hold, pb->iter.bi_sector,
 				  pb->iter.bi_size >> SECTOR_SHIFT)) {
 			bio_list_add_head(&todo, bio);
@@ -206,10 +211,14 @@ static void collect_bios(struct dmr_target *c, struct dmr_round *round)
 static void collect_requests(struct dmr_target *c, struct dmr_round *round)
 {
 	struct dmr_request *req;
+	LIST_HEAD(todo);
 
 	spin_lock_irq(&c->lock);
+	list_splice_init(&c->requests, &todo);
+	spin_unlock_irq(&c->lock);
+
 	while (!round->last &&
-	       (req = list_first_entry_or_null(&c->requests, struct dmr_request, list))) {
+	       (req = list_first_entry_or_null(&todo, struct dmr_request, list))) {
 		if (!dmr_moves_blocks(req)) {
 			list_del_init(&req->list);
 			round->last = req;
@@ -219,6 +228,11 @@ static void collect_requests(struct dmr_target *c, struct dmr_round *round)
 			break;
 		}
 	}
+	/* Bios that come again and again must not keep it waiting for ever. */
+	c->requests_first = !round->last && !list_empty(&todo);
+
+	spin_lock_irq(&c->lock);
+	list_splice(&todo, &c->requests);
 	spin_unlock_irq(&c->lock);
 }
 
@@ -289,8 +303,13 @@ static bool run_round(struct dmr_target *c)
 	bool bios, moves;
 
 	bio_list_init(&round.bios);
-	collect_bios(c, &round);
-	collect_requests(c, &round);
+	if (c->requests_first) {
+		collect_requests(c, &round);
+		collect_bios(c, &round);
+	} else {
+		collect_bios(c, &round);
+		collect_requests(c, &round);
+	}
 	bios = !bio_list_empty(&round.bios);
 	moves = !list_empty(&round.requests);
 	if (!bios && !moves && !round.last)
@@ -337,6 +356,7 @@ int dmr_save_soft(struct dmr_target *c)
 	soft.write_errors = c->count.write_errors;
 	soft.salvaged = c->count.salvaged;
 	soft.lost = c->count.lost;
+	soft.scrub_sector = c->count.scrub;
 	r = dmr_metadata_save_soft(c->md, &soft);
 	if (r == -EIO && c->mode == DMR_RW) {
 		dmr_metadata_mend(c->md);

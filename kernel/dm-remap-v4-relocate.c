@@ -9,23 +9,28 @@
 
 #include "dm-remap-v4.h"
 
-int dmr_ask(struct dmr_target *c, struct dmr_request *req)
+void dmr_ask(struct dmr_target *c, struct dmr_request *req, unsigned int nr)
 {
 	unsigned long flags;
+	unsigned int i;
 
-	req->result = 0;
-	req->why = NULL;
-	req->before = 0;
-	req->moved = 0;
-	req->pending = 0;
-	req->in_txn = false;
-	init_completion(&req->done);
+	for (i = 0; i < nr; i++) {
+		req[i].result = 0;
+		req[i].why = NULL;
+		req[i].before = 0;
+		req[i].moved = 0;
+		req[i].pending = 0;
+		req[i].in_txn = false;
+		init_completion(&req[i].done);
+	}
+	/* Together, so that they share a round and its commit. */
 	spin_lock_irqsave(&c->lock, flags);
-	list_add_tail(&req->list, &c->requests);
+	for (i = 0; i < nr; i++)
+		list_add_tail(&req[i].list, &c->requests);
 	spin_unlock_irqrestore(&c->lock, flags);
 	queue_work(c->wq, &c->worker);
-	wait_for_completion(&req->done);
-	return req->result;
+	for (i = 0; i < nr; i++)
+		wait_for_completion(&req[i].done);
 }
 
 static void refuse(struct dmr_request *req, int error, const char *why)
@@ -70,6 +75,14 @@ static sector_t sectors_in(struct dmr_target *c, sector_t sector, sector_t len,
 
 /* ------------------------------------------------------ to the spare: remap */
 
+/* Records from @from on were asked for. Those that name no failure say so. */
+static void asked_for(struct dmr_txn *txn, unsigned int from)
+{
+	for (; from < txn->nr; from++)
+		if (txn->rec[from].kind != DMR_REC_BAD_SPARE)
+			txn->rec[from].errors = 0;
+}
+
 /*
  * Copy a linear piece, at most the bounce buffer, to the spare. Blocks that
  * main can't give became pending in dmr_read_run(); those in between are found
@@ -110,6 +123,7 @@ static int move_piece(struct dmr_target *c, struct dmr_request *req,
 						 "the spare can't be written");
 		return req->result;
 	}
+	asked_for(c->txn, savepoint);
 	return 0;
 }
 
@@ -124,6 +138,28 @@ static void do_remap(struct dmr_target *c, struct dmr_request *req)
 		n = min_t(sector_t, ex.len, DMR_BOUNCE_SECTORS);
 		if (ex.kind == DMR_LINEAR)
 			move_piece(c, req, sector, n);
+		if (dmr_txn_worth(c))
+			dmr_round_commit(c);
+	}
+}
+
+/* Known to be bad: not worth an attempt that may take seconds a block. */
+static void do_pending(struct dmr_target *c, struct dmr_request *req)
+{
+	sector_t sector = req->sector, len = req->len;
+	struct dmr_extent ex;
+
+	for (; len && !req->result; sector += ex.len, len -= ex.len) {
+		dmr_lookup(c, sector, len, &ex);
+		/* What is pending only because it is in doubt has no record. */
+		if (ex.kind == DMR_REMAP || (ex.kind == DMR_PENDING && !c->in_doubt))
+			continue;
+		if (dmr_txn_room(c)) {
+			refuse(req, -ENOMEM, "out of memory");
+			break;
+		}
+		dmr_txn_add(c, DMR_REC_PENDING, sector, 0, ex.len);
+		asked_for(c->txn, c->txn->nr - 1);
 		if (dmr_txn_worth(c))
 			dmr_round_commit(c);
 	}
@@ -172,6 +208,7 @@ static void do_test_remap(struct dmr_target *c, struct dmr_request *req)
 		return;
 	}
 	dmr_txn_add(c, DMR_REC_REMAP, req->sector, req->spare, c->block);
+	asked_for(c->txn, c->txn->nr - 1);
 }
 
 /* ---------------------------------------------------------- and back: unmap */
@@ -293,10 +330,20 @@ static void clear_stats(struct dmr_target *c)
 	c->soft_dirty = true;
 }
 
+static void keep_scrub(struct dmr_target *c, struct dmr_request *req)
+{
+	if (c->read_only) {
+		refuse(req, -EROFS, "the device is read-only");
+		return;
+	}
+	WRITE_ONCE(c->count.scrub, req->sector);
+	c->soft_dirty = true;
+}
+
 bool dmr_moves_blocks(const struct dmr_request *req)
 {
 	return req->op == DMR_REQ_REMAP || req->op == DMR_REQ_TEST_REMAP ||
-	       req->op == DMR_REQ_UNMAP;
+	       req->op == DMR_REQ_PENDING || req->op == DMR_REQ_UNMAP;
 }
 
 static bool live(struct dmr_target *c, struct dmr_request *req)
@@ -318,6 +365,8 @@ void dmr_serve_request(struct dmr_target *c, struct dmr_request *req)
 		do_remap(c, req);
 	else if (req->op == DMR_REQ_TEST_REMAP)
 		do_test_remap(c, req);
+	else if (req->op == DMR_REQ_PENDING)
+		do_pending(c, req);
 	else
 		do_unmap(c, req);
 	req->in_txn = true;
@@ -352,6 +401,9 @@ void dmr_run_request(struct dmr_target *c, struct dmr_request *req)
 		break;
 	case DMR_REQ_CLEAR_STATS:
 		clear_stats(c);
+		break;
+	case DMR_REQ_SCRUB:
+		keep_scrub(c, req);
 		break;
 	default:
 		refuse(req, -EINVAL, "it moves blocks");

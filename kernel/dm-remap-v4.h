@@ -70,6 +70,7 @@ struct dmr_counters {
 	u64 write_errors;
 	u64 salvaged;		/* sectors that came back, or were moved in time */
 	u64 lost;		/* sectors that became pending */
+	u64 scrub;		/* sector of main where a scrub goes on */
 	u64 deferred;		/* bios that went through the worker */
 	u64 rounds;
 	u64 autosaves;
@@ -122,6 +123,7 @@ struct dmr_target {
 	struct dmr_txn *txn;
 	struct dmr_round *round;	/* that is being served */
 	struct bio *bounce[2];		/* pages of their own, never submitted */
+	bool requests_first;		/* bios were in the way in the last round */
 	bool soft_dirty;
 	bool in_doubt;			/* the map has what the log has not */
 	bool nearly_full_told;
@@ -191,8 +193,23 @@ static inline void dmr_add(u64 *counter, u64 n)
 }
 
 /* dm-remap-v4-real-main.c */
-enum dmr_route { DMR_SUBMIT, DMR_DONE, DMR_DEFER };
+enum dmr_route {
+	DMR_TO_MAIN,
+	DMR_TO_SPARE,
+	DMR_LOST,		/* nobody can read it */
+	DMR_IGNORE,		/* a discard, which is advice; see discard_main() */
+	DMR_DEFER,		/* to the worker */
+};
+
+/*
+ * Where does @bio go, whose bi_sector counts on main? Only the first part of
+ * it that has one answer is taken if @may_split. Under rcu_read_lock_sched(),
+ * which covers the lookup and the count (dm-remap-v4-hold.h).
+ */
 enum dmr_route dmr_route_bio(struct dmr_target *c, struct bio *bio, bool may_split);
+
+/* Behind the lock: true if @bio is to be submitted, else it has ended, or defer it. */
+bool dmr_follow_route(struct dmr_target *c, struct bio *bio, enum dmr_route route);
 bool dmr_may_be_medium(enum req_op op, blk_status_t status);
 
 /* dm-remap-v4-activate.c */
@@ -290,12 +307,14 @@ bool dmr_breaker_believes_writes(struct dmr_target *c);
 enum dmr_request_op {
 	DMR_REQ_REMAP,
 	DMR_REQ_TEST_REMAP,
+	DMR_REQ_PENDING,
 	DMR_REQ_UNMAP,
 	DMR_REQ_SYNC,
 	DMR_REQ_RESTORE,
 	DMR_REQ_REPAIR,
 	DMR_REQ_REARM,
 	DMR_REQ_CLEAR_STATS,
+	DMR_REQ_SCRUB,
 };
 
 /* Something the worker is asked to do; the asker waits. */
@@ -315,7 +334,8 @@ struct dmr_request {
 };
 
 bool dmr_same_data(struct dmr_target *c, sector_t len);
-int dmr_ask(struct dmr_target *c, struct dmr_request *req);
+/* Ask for @nr things at once; each gets its answer. */
+void dmr_ask(struct dmr_target *c, struct dmr_request *req, unsigned int nr);
 bool dmr_moves_blocks(const struct dmr_request *req);
 
 /* In a round, with its sectors held: note the records, ... */

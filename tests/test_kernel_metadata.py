@@ -87,9 +87,10 @@ def test_a_commit_costs_the_same_whatever_the_table_holds() -> None:
 
 def test_every_kind_of_damage_to_every_subset_of_the_copies() -> None:
     told = run("damage-asan", "--count", 25).figures()
-    # 30 subsets, 6 kinds of damage, 4 kinds of block and all of them; then of each its own subset.
+    # 30 subsets, 6 kinds of damage, 4 kinds of block and all of them; of five copies 64 bits and
+    # the whole log; then of each kind of block its own subset.
     assert told["one_way"] == 30 * 6 * 5
-    assert told["damaged"] == told["one_way"] + 1000
+    assert told["damaged"] == told["one_way"] + 5 * (64 + 1) + 1000
 
 
 def test_both_codecs_name_the_same_damaged_copies() -> None:
@@ -187,6 +188,20 @@ def test_the_only_good_copy_outlives_a_failed_mend(copy: int) -> None:
         with pytest.raises(OSError, match="EIO"):
             metadata.mend()
     assert records_of(disk) == table
+
+
+@pytest.mark.parametrize("copy", range(5))
+@pytest.mark.parametrize("offset", [0x00, 0x08, 0x18, 0x1B, 0x1C, 0x1D, 0x40, 0x130, 0xFFF])
+def test_a_bit_of_one_copy_of_the_log_is_wrong(copy: int, offset: int) -> None:
+    disk, table, log = Disk(), remaps(300), 3
+    with Metadata(disk) as metadata:
+        metadata.commit(table)
+    block = bytearray(disk.block(copy * SLOT + log))
+    block[offset] ^= 1
+    disk.poke(copy * SLOT + log, bytes(block))
+    with Metadata(disk, read_only=True) as metadata:
+        assert metadata.records == table
+        assert metadata.status.good == 0b11111 & ~(1 << copy)
 
 
 def test_what_could_not_be_written_is_not_copied() -> None:

@@ -29,14 +29,14 @@ static u64 nr_failed, nr_errors;
 static int open_it(struct subject *s)
 {
 	struct dmr_meta_params p = {
-		.bufio = s->client, .main_sectors = IMAGE_SECTORS, .spare_sectors = IMAGE_SECTORS,
+		.bufio = s->client, .bdev = bufio_bdev(s->client), .main_sectors = IMAGE_SECTORS, .spare_sectors = IMAGE_SECTORS,
 		.block_size = REPLAY_BLOCK * SECTOR_SIZE,
 	};
 	const char *error = NULL;
 
 	memset(&s->space, 0, sizeof(s->space));
 	replay_init(&s->r);
-	s->md = dmr_metadata_open(&p, &s->space, replay_record, &s->r, &error);
+	s->md = dmr_metadata_open(&p, &s->space, replay_records, &s->r, &error);
 	if (!s->md) {
 		check(!strcmp(error, "Out of memory"), "refused: %s", error);
 		dmr_space_exit(&s->space);

@@ -15,7 +15,7 @@ static struct dmr_metadata *md;
 static struct disk *disk;
 static u64 extents;
 
-static int nothing(void *context, const struct dmr_record *rec)
+static int nothing(void *context, const struct dmr_record *rec, unsigned int nr)
 {
 	return 0;
 }
@@ -79,6 +79,7 @@ int main(int argc, char **argv)
 	parse_options(argc, argv, &o, NULL);
 	disk = disk_new(SECTORS, 1);
 	p.bufio = dm_bufio_client_create(disk_bdev(disk), DMR_META_BLOCK, DMR_META_BUFFERS, 0, NULL, NULL, 0);
+	p.bdev = bufio_bdev(p.bufio);
 	md = dmr_metadata_open(&p, &space, nothing, NULL, &error);
 	check(md && dmr_metadata_mend(md) >= 0, "refused: %s", error);
 	for (i = 0; i < ARRAY_SIZE(sizes); i++)

@@ -42,7 +42,8 @@ static void bio(u32 from, u32 to)
 	explore_point();
 	check_io(BLOCK, at);
 	shim_cpu = to;
-	dmr_hold_uncount(&hold, epoch);
+	if (dmr_hold_uncount(&hold, epoch))
+		dmr_hold_wake(&hold);
 }
 
 static void two_bios(void)

@@ -35,7 +35,8 @@ static void *mapper(void *number)
 		check_io(block, at);
 		/* Often ends on another CPU than it began on. */
 		shim_cpu = rng_below(&rng, SHIM_NR_CPUS);
-		dmr_hold_uncount(&hold, epoch);
+		if (dmr_hold_uncount(&hold, epoch))
+			dmr_hold_wake(&hold);
 		passed[me]++;
 	}
 	return NULL;

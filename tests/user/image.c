@@ -136,8 +136,9 @@ static void make_base(struct base *b)
 	b->disk = disk_new(IMAGE_SECTORS, 1);
 	p.bufio = dm_bufio_client_create(disk_bdev(b->disk), DMR_META_BLOCK, DMR_META_BUFFERS,
 					 0, NULL, NULL, 0);
+	p.bdev = bufio_bdev(p.bufio);
 	replay_init(&r);
-	md = dmr_metadata_open(&p, &space, replay_record, &r, &error);
+	md = dmr_metadata_open(&p, &space, replay_records, &r, &error);
 	check(md, "an image can't be made: %s", error);
 	fill(b, md);
 	dmr_metadata_close(md);

@@ -20,12 +20,12 @@ struct loaded {
 	struct replay r;
 };
 
-static int keep_record(void *context, const struct dmr_record *rec)
+static int keep_records(void *context, const struct dmr_record *rec, unsigned int nr)
 {
 	struct loaded *l = context;
-	int r = dmr_replay_record(&l->replay, rec);
+	int r = dmr_replay_records(&l->replay, rec, nr);
 
-	check(r || !replay_record(&l->r, rec), "a record that can't be is accepted");
+	check(r || !replay_records(&l->r, rec, nr), "a record that can't be is accepted");
 	return r;
 }
 
@@ -47,12 +47,14 @@ static void open_image(struct loaded *l, struct disk *d, bool read_only)
 	};
 	l->params.bufio = dm_bufio_client_create(disk_bdev(d), DMR_META_BLOCK, DMR_META_BUFFERS,
 						 0, NULL, NULL, 0);
-	l->md = dmr_metadata_open(&l->params, &l->space, keep_record, l, &error);
+	l->params.bdev = bufio_bdev(l->params.bufio);
+	l->md = dmr_metadata_open(&l->params, &l->space, keep_records, l, &error);
 	check(l->md || error, "refused without a word");
 	if (l->md && dmr_replay_finish(&l->replay)) {
 		dmr_metadata_close(l->md);
 		l->md = NULL;
 	}
+	dmr_replay_exit(&l->replay);
 }
 
 static void close_image(struct loaded *l)

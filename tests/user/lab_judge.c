@@ -24,12 +24,13 @@ struct dmr_metadata *lab_open_metadata(struct dm_bufio_client *client, const str
 	struct dmr_meta_params params = as_asked;
 
 	params.bufio = client;
+	params.bdev = bufio_bdev(client);
 	params.read_only = read_only;
 	params.copies = read_only ? 0 : setup->copies;
 	params.spacing = read_only ? 0 : setup->spacing;
 	memset(space, 0, sizeof(*space));
 	replay_init(r);
-	return dmr_metadata_open(&params, space, replay_record, r, error);
+	return dmr_metadata_open(&params, space, replay_records, r, error);
 }
 
 struct dm_bufio_client *lab_client(struct disk *disk)

@@ -150,7 +150,7 @@ int main(int argc, char **argv)
 	nr_changes = o.count;
 	make_changes();
 	check(!dmr_map_init(&map), "init");
-	dmr_map_loaded(&map);
+	dmr_map_loaded(&map, SECTORS);
 	shim_rcu_start();
 	for (i = 0; i < NR_READERS; i++)
 		check(!pthread_create(&thread[i], NULL, reader, (void *)i), "no thread");

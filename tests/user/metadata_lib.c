@@ -28,9 +28,8 @@ static void quiet(char level, const char *line)
 {
 }
 
-static int keep(void *context, const struct dmr_record *rec)
+static void keep_one(struct user_metadata *m, const struct dmr_record *rec)
 {
-	struct user_metadata *m = context;
 	u64 *to;
 
 	if (m->nr == m->room) {
@@ -45,6 +44,14 @@ static int keep(void *context, const struct dmr_record *rec)
 	to[3] = rec->kind;
 	to[4] = rec->errors;
 	to[5] = rec->time;
+}
+
+static int keep(void *context, const struct dmr_record *rec, unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		keep_one(context, &rec[i]);
 	return 0;
 }
 
@@ -77,6 +84,7 @@ struct user_metadata *user_open(struct disk *d, u64 main_sectors, u32 block_size
 					   0, NULL, NULL, 0);
 	bufio_set(m->client, &kind, seed);
 	params.bufio = m->client;
+	params.bdev = bufio_bdev(m->client);
 	if (uuid)
 		memcpy(params.uuid.b, uuid, UUID_SIZE);
 	m->md = dmr_metadata_open(&params, &m->space, keep, m, error);

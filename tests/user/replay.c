@@ -26,9 +26,8 @@ void replay_init(struct replay *r)
 	memset(r, 0, sizeof(*r));
 }
 
-int replay_record(void *replay, const struct dmr_record *rec)
+int replay_record(struct replay *r, const struct dmr_record *rec)
 {
-	struct replay *r = replay;
 	u64 main = rec->main / REPLAY_BLOCK, spare = rec->spare / REPLAY_BLOCK;
 	u64 nr = rec->sectors / REPLAY_BLOCK, i;
 
@@ -56,6 +55,16 @@ int replay_record(void *replay, const struct dmr_record *rec)
 		}
 	}
 	return 0;
+}
+
+int replay_records(void *replay, const struct dmr_record *rec, unsigned int nr)
+{
+	unsigned int i;
+	int r = 0;
+
+	for (i = 0; i < nr && !r; i++)
+		r = replay_record(replay, &rec[i]);
+	return r;
 }
 
 static bool is_so(const struct replay *r, const struct dmr_record *rec, u32 i)

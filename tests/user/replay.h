@@ -22,8 +22,11 @@ struct replay {
 
 void replay_init(struct replay *r);
 
-/* 0, or -EINVAL for a record that is none. A dmr_record_fn. */
-int replay_record(void *replay, const struct dmr_record *rec);
+/* 0, or -EINVAL for a record that is none. */
+int replay_record(struct replay *r, const struct dmr_record *rec);
+
+/* The same for several; a dmr_records_fn. */
+int replay_records(void *replay, const struct dmr_record *rec, unsigned int nr);
 
 /* What is still so, for a compaction. */
 struct dmr_live replay_live(struct replay *r);

@@ -24,7 +24,7 @@ struct dm_buffer {
 	u32 held;
 	bool dirty;
 	int read_error, write_error;
-	u8 data[DISK_BLOCK];
+	u64 data[DISK_BLOCK / sizeof(u64)];	/* aligned, as pages are */
 };
 
 struct dm_bufio_client {
@@ -57,6 +57,11 @@ dm_bufio_client_create(struct block_device *bdev, unsigned int block_size,
 	c->at = calloc(c->disk->blocks, sizeof(*c->at));
 	check(c->at, "no memory");
 	return c;
+}
+
+struct block_device *bufio_bdev(const struct dm_bufio_client *c)
+{
+	return disk_bdev(c->disk);
 }
 
 void bufio_set(struct dm_bufio_client *c, const struct bufio_kindness *k, u64 seed)

@@ -21,6 +21,9 @@ struct bufio_kindness {
 
 void bufio_set(struct dm_bufio_client *c, const struct bufio_kindness *k, u64 seed);
 
+/* The disk it was made for. */
+struct block_device *bufio_bdev(const struct dm_bufio_client *c);
+
 /* Count flushes from here, with this bug in number @at. */
 void bufio_begin(struct dm_bufio_client *c, enum bufio_bug bug, unsigned int at);
 unsigned int bufio_flushes(const struct dm_bufio_client *c);

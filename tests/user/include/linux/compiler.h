@@ -51,6 +51,7 @@ static inline void explore_saw(unsigned long value) { (void)value; }
 #define __force
 #define __must_check
 #define __packed	__attribute__((packed))
+#define noinline	__attribute__((noinline))
 #define __maybe_unused	__attribute__((unused))
 #define fallthrough	__attribute__((fallthrough))
 

@@ -19,10 +19,14 @@ struct rcu_head {
 void rcu_read_lock(void);
 void rcu_read_unlock(void);
 void synchronize_rcu(void);
+#define synchronize_rcu_expedited()	synchronize_rcu()
 void rcu_barrier(void);
 void call_rcu(struct rcu_head *head, void (*func)(struct rcu_head *head));
 void shim_free_rcu(struct rcu_head *head, void *object);
 
+#define rcu_read_lock_sched()		rcu_read_lock()
+#define rcu_read_unlock_sched()		rcu_read_unlock()
+#define rcu_dereference_sched(p)	rcu_dereference(p)
 #define rcu_dereference(p)		shim_load(p, __ATOMIC_ACQUIRE)
 #define rcu_dereference_protected(p, c)	((void)(c), (p))
 #define rcu_access_pointer(p)		READ_ONCE(p)

@@ -1,3 +1,3 @@
 # A log block of another copy counts as this one's.
 # Caught as: good copies 0x
-s/block_valid(&log->p, LOG_MAGIC) && log->p.copy == copy &&/block_valid(\&log->p, LOG_MAGIC) \&\&/
+s/block_known(&log->p, LOG_MAGIC) && log->p.copy == copy &&/block_known(\&log->p, LOG_MAGIC) \&\&/
