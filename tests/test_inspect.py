@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from pycontrol.cli.main import cli
 from pycontrol.metadata import BLOCK, Record
-from pycontrol.service.inspection import inspect
+from pycontrol.service.offline.inspection import inspect
 from tests.test_metadata_images import UUID_A, UUID_B, Sparse, remaps, slots, spare
 
 SECTORS = 8192
@@ -263,7 +263,20 @@ def test_headers_only(tmp_path: Path) -> None:
     assert "Sequence" in result.output and "0x80000" in result.output
     image.flip(slots()[3])
     assert run(store(image, tmp_path), "--headers").exit_code == 1
-    assert run(path, "--headers", "--json").exit_code == 2
+
+
+def test_headers_as_json(image: Sparse, tmp_path: Path) -> None:
+    path = store(image, tmp_path)
+    found = json.loads(run(path, "--headers", "--json").stdout)
+    whole = json.loads(run(path, "--json").stdout)
+    for slot in whole["slots"]:
+        del slot["log"]
+    assert found == {key: whole[key] for key in found}
+    of_the_log = {"notes", "valid_copies", "chosen", "records", "remaps", "pendings", "used_sectors"}
+    assert whole.keys() - found.keys() == {*of_the_log, "pending_sectors", "bad_spare", "extents"}
+    image.flip(slots()[3])
+    result = run(store(image, tmp_path), "--headers", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["intact"]) == (1, False)
 
 
 def test_one_copy_beside_what_counts(tmp_path: Path) -> None:
@@ -280,3 +293,22 @@ def test_one_copy_beside_what_counts(tmp_path: Path) -> None:
     assert "header of copy 1 at byte 0x20000: damaged: CRC does not match" in result.output
     assert "differs" not in run(path, "--copy", "2").output
     assert run(path, "--copy", "5").exit_code == 2
+
+    result = run(path, "--copy", "1", "--json")
+    found = json.loads(result.stdout)
+    assert (result.exit_code, found["copy"], found["intact"]) == (1, 1, False)
+    header = found["header"]
+    assert (header["offset"], header["state"], header["reason"]) == (0x20000, "damaged", "CRC does not match")
+    assert header["differs"] == ["sequence", "records", "record_count"]
+    assert header["fields"]["uuid"] == str(UUID_A)
+    assert header["fields"]["records"] == [TABLE[0]._asdict()]
+    assert found["info"]["differs"] == []
+    words = run("--help").output
+    assert [key for key in [*found, *header] if key not in words] == []
+
+
+def test_a_copy_that_cannot_be_read_has_no_fields(tmp_path: Path) -> None:
+    path = store(spare(TABLE, spare_sectors=SECTORS), tmp_path)
+    os.truncate(path, slots()[4])
+    header = json.loads(run(path, "--copy", "4", "--json").stdout)["header"]
+    assert (header["state"], header["fields"], header["differs"]) == ("damaged", None, [])

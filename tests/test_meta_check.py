@@ -141,6 +141,14 @@ def test_places_that_are_taken(spare_sector: int, words: str) -> None:
     assert (report.worst, report.loaded) == (Severity.FATAL, None)
 
 
+@pytest.mark.parametrize("main", [102, 202])
+def test_of_two_remaps_at_one_place_the_later_record_is_at_fault(main: int) -> None:
+    # Whichever of them is replaced in part.
+    records = [Record(100, 9000, 4, 1), Record(200, 9000, 4, 1), Record(main, 9500, 2, 1)]
+    finding = only(looked_at(spare(records)))
+    assert finding.text == "record 1 points at spare sector 9000, as record 0 does"
+
+
 def test_a_log_segment_is_taken() -> None:
     table = remaps(118 * 15)
     segment = Geometry(5, 256).data_start

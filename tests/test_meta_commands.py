@@ -2,19 +2,16 @@
 
 import fcntl
 import hashlib
-import io
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 
-from pycontrol.cli.meta_output import progress
 from pycontrol.metadata import BLOCK, Record, load
-from pycontrol.service import source as service_source
+from pycontrol.service.offline import source as service_source
 from tests.conftest import Run
 from tests.test_metadata_images import UUID_A, UUID_B, Sparse, remaps, slots, spare
 
@@ -351,24 +348,7 @@ def test_it_is_read_until_it_stands_still(
         assert json.loads(result.stdout)["sequence"] == 13
 
 
-# On a terminal
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.mark.parametrize(("stream", "quiet", "shown"), [(Terminal, False, True), (Terminal, True, False),
-                                                        (io.StringIO, False, False)])  # fmt: skip
-def test_progress_is_for_terminals(
-    monkeypatch: pytest.MonkeyPatch, stream: type[io.StringIO], quiet: bool, shown: bool
-) -> None:
-    seen = stream()
-    monkeypatch.setattr(sys, "stderr", seen)
-    with progress("searching", 100, quiet=quiet) as advance:
-        advance(50)
-    assert ("searching" in seen.getvalue()) is shown
+# Errors
 
 
 def test_an_io_error_is_told(run: Run, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """Which state a reader finds, and what it says of each copy."""
 
+from itertools import count
+
 import pytest
 
 from pycontrol.metadata import (
@@ -12,7 +14,9 @@ from pycontrol.metadata import (
     Record,
     State,
     Unsupported,
+    load,
 )
+from pycontrol.metadata.reader import Read
 from tests.test_metadata_images import UUID_A, UUID_B, Sparse, remaps, slots, spare
 
 TABLE = remaps(3)
@@ -305,3 +309,21 @@ def test_features_that_may_be_ignored() -> None:
     assert loaded.read_only
     assert loaded.needs_check
     assert Record(*TABLE[0]) in loaded.records
+
+
+def test_a_spare_that_is_formatted_meanwhile() -> None:
+    """As by another process, before any of the reads: one state, or the other, or a reason."""
+    before, after = spare(TABLE, time=1), spare(uuid=UUID_B, time=2)
+
+    def changing(moment: int) -> Read:
+        reads = count()
+        return lambda *place: (before if next(reads) < moment else after).read(*place)
+
+    found = set()
+    for moment in range(200):
+        try:
+            found.add(str(load(changing(moment), before.size).uuid))
+        except Corrupt as error:
+            found.add(str(error))
+    assert {str(UUID_A), str(UUID_B)} < found
+    assert "the header was overwritten while the metadata was being read" in found

@@ -112,6 +112,36 @@ def test_neighbours_that_nothing_replaces_merge_only_if_they_go_on_in_each_other
         assert (extents.live, extents[0].main, extents[0].spare) == (2, 10, 3000)
 
 
+@pytest.mark.parametrize("kind", [Kind.REMAP, Kind.PENDING])
+def test_what_goes_on_is_found_in_whatever_order_it_was_recorded(kind: Kind) -> None:
+    spare_of = (lambda at: 3000 + 4 * at) if kind is Kind.REMAP else (lambda at: 0)
+    records = [Record(4 * at, spare_of(at), 4, kind, at, 9 - at) for at in (5, 0, 3, 1, 4, 7)]
+    extents, _ = replay(pack(records), LIMITS)
+    assert list(extents) == [
+        (0, spare_of(0), 8, kind, 1, 9),
+        (12, spare_of(3), 12, kind, 5, 6),
+        (28, spare_of(7), 4, kind, 7, 2),
+    ]
+    assert [extents.origin(at) for at in extents.order] == [1, 2, 5]
+
+
+def test_neighbours_on_one_device_only_are_left_alone() -> None:
+    # On main they touch in any order; on the spare, what touches is elsewhere on main.
+    records = [Record(4 * at, 3000 + 4 * number, 4, 1) for number, at in enumerate((5, 0, 3, 1, 4, 2))]
+    replaced = [
+        *records,
+        Record(40, 3100, 4, 1),
+        Record(42, 0, 1, 4),
+        Record(44, 3200, 4, 1),
+        Record(48, 3300, 4, 1),
+    ]
+    extents, _ = replay(pack(records), LIMITS)
+    assert (len(extents), list(extents.shared)) == (6, [])
+    # The third touches what is replaced in part, and might go on in it; the fourth cannot.
+    extents, _ = replay(pack(replaced), LIMITS)
+    assert (len(extents), list(extents.shared)) == (10, [6, 7, 8])
+
+
 @pytest.mark.parametrize(
     "records",
     [

@@ -116,7 +116,7 @@ def ioctl(command: str, code: int) -> DmIoctlError:
         (ioctl("DM_DEV_REMOVE", errno.EBUSY), 5),
         (ioctl("DM_TABLE_LOAD", errno.EINVAL), 9),
         (ioctl("DM_TABLE_LOAD", errno.EBUSY), 5),
-        (ioctl("DM_TARGET_MSG", errno.ENXIO), 9),
+        (ioctl("DM_TARGET_MSG", errno.ENXIO), 4),
         (ioctl("DM_LIST_DEVICES", errno.EPERM), 6),
         (ioctl("DM_DEV_ARM_POLL", errno.ENOTTY), 8),
         (OSError(errno.EIO, "I/O", "/dev/x"), 6),

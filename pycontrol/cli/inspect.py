@@ -1,19 +1,17 @@
 """``dmremapctl inspect``: show the metadata on a spare, or on an image of one."""
 
-import json
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import click
 
 from pycontrol.cli.exitcodes import ExitCode
 from pycontrol.cli.meta_output import limit_option, quiet_option, spare_argument
+from pycontrol.cli.progress import phases
 
 if TYPE_CHECKING:
-    from pycontrol.metadata import Slot, Survey
-    from pycontrol.service.inspection import Inspection
+    from pycontrol.metadata import Survey
 
 
 @click.command("inspect")
@@ -42,7 +40,12 @@ def inspect(
     main device they lie.
 
     --copy N shows every field of one copy, good or not, beside what counts.  --headers does
-    not read the log, however long it is; neither option is for --json.
+    not read the log, however long it is.
+
+    \b
+    Examples:
+      dmremapctl inspect /dev/sdc1
+      dmremapctl inspect --copy 2 sdc1.backup
 
     \b
     Exit code 0: all copies are valid      3: beyond recovery
@@ -73,19 +76,35 @@ def inspect(
       bad_spare                     list of {spare, sectors} never to be used
       extents                       list of {main, spare, sectors, kind (remap,
           pending), errors, time}, sorted; spare is null for pending
+
+    \b
+    With --headers there is nothing of what only the log tells: notes, valid_copies, chosen,
+    the log of a slot, records and all that follows; intact and valid are about headers and
+    info blocks.
+
+    \b
+    Keys of --json with --copy N:
+      path, in_use, intact          as above
+      copy                          N
+      header, info                  offset (byte), state, reason, sequence, time, crc_stored,
+          crc_computed; fields (each as it stands there; null where the block cannot be
+          read), differs (list of names: not as in what counts)
     """
     from pycontrol.metadata import Corrupt
-    from pycontrol.service import inspection
+    from pycontrol.service.offline import inspection
 
     if only_headers or copy_ is not None:
-        if as_json:
-            raise click.UsageError("--headers and --copy are not for --json")
         survey, in_use = inspection.look_at_headers(spare, uuid, offset=offset)
-        if not quiet:
+        if copy_ is not None and copy_ >= survey.header.copies:
+            raise click.UsageError(f"there are {survey.header.copies} copies, numbered from 0")
+        if as_json:
+            _emit_some(spare, survey, in_use, copy_)
+        elif not quiet:
             _print_some(spare, survey, in_use, copy_)
         ctx.exit(ExitCode.OK if survey.intact else ExitCode.DAMAGED)
     try:
-        found = inspection.inspect(spare, uuid, offset=offset)
+        with phases(quiet=quiet) as progress:
+            found = inspection.inspect(spare, uuid, offset=offset, progress=progress)
     except Corrupt as error:
         if error.slots and not as_json and not quiet:
             from pycontrol.cli.inspect_text import print_copies
@@ -93,8 +112,9 @@ def inspect(
             print_copies(error.slots, None)
         raise
     if as_json:
-        for piece in _json(found):
-            sys.stdout.write(piece)
+        from pycontrol.cli.inspect_json import whole
+
+        sys.stdout.writelines(whole(found))
     elif not quiet:
         from pycontrol.cli.inspect_text import print_all
 
@@ -108,87 +128,15 @@ def _print_some(spare: str, survey: "Survey", in_use: str, copy: int | None) -> 
 
     if copy is None:
         inspect_text.print_headers(spare, survey, in_use)
-    elif copy < survey.header.copies:
-        inspect_text.print_copy(survey, copy)
     else:
-        raise click.UsageError(f"there are {survey.header.copies} copies, numbered from 0")
+        inspect_text.print_copy(survey, copy)
 
 
-# For scripts
+def _emit_some(spare: str, survey: "Survey", in_use: str, copy: int | None) -> None:
+    from pycontrol.cli import inspect_json
+    from pycontrol.cli.output import emit_json
 
-
-def _json(found: "Inspection") -> Iterator[str]:
-    """One object in pieces: a table of a million extents is never in memory as text."""
-    head = json.dumps(_head(found), indent=2)
-    yield head.removesuffix("\n}")
-    yield ',\n  "extents": ['
-    separator = "\n    "
-    for extent in found.loaded.extents:
-        row = extent._asdict()
-        row["kind"] = extent.kind.name.lower()
-        if row["kind"] == "pending":
-            row["spare"] = None
-        yield separator + json.dumps(row)
-        separator = ",\n    "
-    yield "]\n}\n"
-
-
-def _head(found: "Inspection") -> dict[str, Any]:
-    from pycontrol.metadata import Kind, data_start
-
-    loaded = found.loaded
-    header, info = loaded.header, loaded.info
-    return {
-        "path": found.path.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
-        "device_sectors": loaded.device_sectors,
-        "uuid": str(header.uuid),
-        "name": info.name,
-        "main_id": info.main_id,
-        "main_sectors": header.main_sectors,
-        "spare_sectors": header.spare_sectors,
-        "copies": header.copies,
-        "spacing": header.spacing,
-        "data_start": data_start(header.copies, header.spacing),
-        "block_size": header.block_size,
-        "sequence": header.sequence,
-        "time": header.time,
-        "generation": header.generation,
-        "cursor": header.cursor,
-        "log_blocks": header.log_blocks,
-        "segments": list(header.segments),
-        "compat": header.compat,
-        "ro_compat": header.ro_compat,
-        "incompat": header.incompat,
-        "needs_check": loaded.needs_check,
-        "notes": found.notes,
-        "in_use": found.in_use,
-        "valid_copies": loaded.valid_copies,
-        "intact": loaded.intact,
-        "chosen": loaded.chosen,
-        "slots": [_slot(slot) for slot in loaded.slots],
-        "read_errors": info.read_errors,
-        "write_errors": info.write_errors,
-        "salvaged": info.salvaged,
-        "lost": info.lost,
-        "scrub": info.scrub,
-        "records": len(loaded.records),
-        "remaps": loaded.extents.count(Kind.REMAP),
-        "pendings": loaded.extents.count(Kind.PENDING),
-        "used_sectors": loaded.used_sectors,
-        "pending_sectors": loaded.pending_sectors,
-        "bad_spare": [{"spare": start, "sectors": sectors} for start, sectors in loaded.bad_spare],
-    }
-
-
-def _slot(slot: "Slot") -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return {
-        "copy": slot.copy,
-        "offset": slot.offset,
-        "valid": slot.valid,
-        "header": asdict(slot.header),
-        "info": asdict(slot.info),
-        "shadow": asdict(slot.shadow) if slot.shadow else None,
-        "log": {"state": slot.log.state, **asdict(slot.log)},
-    }
+    if copy is None:
+        emit_json(inspect_json.headers(spare, survey, in_use))
+    else:
+        emit_json(inspect_json.one_copy(spare, survey, in_use, copy))

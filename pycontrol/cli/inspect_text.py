@@ -12,7 +12,7 @@ from pycontrol.cli import output
 
 if TYPE_CHECKING:
     from pycontrol.metadata import BlockState, Extents, Header, Info, Loaded, LogState, Slot, Survey
-    from pycontrol.service.inspection import Inspection
+    from pycontrol.service.offline.inspection import Inspection
 
 _CELLS = 64
 
@@ -122,8 +122,9 @@ def _print_map(extents: "Extents", main_sectors: int) -> None:
 
     if not extents:
         return
-    cell = -(-main_sectors // _CELLS)
-    sectors, pending = [0] * _CELLS, [False] * _CELLS
+    cells = max(1, min(_CELLS, output.console().width - 2))
+    cell = -(-main_sectors // cells)
+    sectors, pending = [0] * cells, [False] * cells
     for extent in extents:
         at, end = extent.main, extent.main + extent.sectors
         while at < end:
@@ -136,7 +137,7 @@ def _print_map(extents: "Extents", main_sectors: int) -> None:
         "!" if bad else "." if not used else "#" if 2 * used > cell else "+"
         for used, bad in zip(sectors, pending, strict=True)
     )
-    click.echo(f"[{picture}]  {human(cell * SECTOR)} each: . none, + some, # most, ! pending")
+    click.echo(f"[{picture}]\n{human(cell * SECTOR)} each: . none, + some, # most, ! pending")
 
 
 def print_copies(slots: "list[Slot]", chosen: int | None) -> None:

@@ -10,7 +10,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "inspect": ("pycontrol.cli.inspect:inspect", "Show every copy, side by side, and the remaps."),
     "check": ("pycontrol.cli.meta_look:check", "Find everything that is wrong."),
     "diff": ("pycontrol.cli.meta_look:diff", "Compare two spares or images."),
-    "search": ("pycontrol.cli.meta_look:search", "Find metadata at unknown places."),
+    "search": ("pycontrol.cli.meta_search:search", "Find metadata at unknown places."),
     "dump": ("pycontrol.cli.meta_dump:dump", "Write the state as text or JSON."),
     "restore": ("pycontrol.cli.meta_dump:restore", "Make an image or a spare from a dump."),
     "backup": ("pycontrol.cli.meta_repair:backup", "Copy the metadata to a sparse file."),

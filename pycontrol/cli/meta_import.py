@@ -6,25 +6,36 @@ from uuid import UUID
 
 import click
 
+from pycontrol.cli.arguments import DEVICE_OR_IMAGE
 from pycontrol.cli.exitcodes import ExitCode
-from pycontrol.cli.meta_output import SIZE, confirm, quiet_option, say, yes_option
+from pycontrol.cli.meta_output import (
+    SIZE,
+    confirm,
+    dry_run_option,
+    overwriting,
+    quiet_option,
+    say,
+    yes_option,
+)
 from pycontrol.cli.output import emit_json, facts, json_option, table
+from pycontrol.cli.progress import phases
 from pycontrol.text import plain
 
 if TYPE_CHECKING:
     from pycontrol.metadata.legacy import Old
-    from pycontrol.service.legacy import Import
+    from pycontrol.service.offline.legacy import Choices, Import
 
 
 @click.command("import-legacy")
-@click.argument("old", metavar="OLD_SPARE_OR_IMAGE")
-@click.argument("out", metavar="[NEW_SPARE_OR_IMAGE]", required=False)
+@click.argument("old", type=DEVICE_OR_IMAGE, metavar="OLD_SPARE_OR_IMAGE")
+@click.argument("out", type=DEVICE_OR_IMAGE, metavar="[NEW_SPARE_OR_IMAGE]", required=False)
 @click.option("--uuid", type=click.UUID, help="Of the new metadata; by default a random one.")
 @click.option("--copies", type=int, default=5, show_default=True, help="Copies of the metadata, 1 to 8.")
 @click.option("--spacing", type=SIZE, default="128K", show_default=True, help="From one copy to the next.")
 @click.option("--block-size", type=SIZE, default="512", show_default=True, help="Logical block in bytes.")
 @click.option("--size", type=SIZE, help="Of a new image; by default that of the old spare.")
 @click.option("--force", is_flag=True, help="Overwrite whatever is there.")
+@dry_run_option
 @yes_option
 @quiet_option
 @json_option
@@ -39,6 +50,7 @@ def import_legacy(
     block_size: int,
     size: int | None,
     force: bool,
+    dry_run: bool,
     yes: bool,
     quiet: bool,
     as_json: bool,
@@ -53,6 +65,11 @@ def import_legacy(
     given to two, or cannot be read.  The exit code is 1 then.
 
     \b
+    Examples:
+      dmremapctl meta import-legacy old.image
+      dmremapctl meta import-legacy /dev/sdc1 /dev/sdd1
+
+    \b
     Keys of --json:
       version, main_sectors, spare_sectors, metadata_sectors, sequence, time, notes
                  of the old metadata, which ends at that sector of the old spare
@@ -60,11 +77,11 @@ def import_legacy(
       chosen     the copy that counts
       entries    list of {main, spare, errors, time, active}
       uuid       of the new metadata; null without a new spare, as are the next three
-      remapped   sectors whose data was copied
+      remapped   sectors whose data was copied, or would be
       lost       list of {main, reason}: pending now
       left       main sectors the old format named but never moved
     """
-    from pycontrol.service import legacy
+    from pycontrol.service.offline import legacy
 
     if out is None:
         found = legacy.look(old)
@@ -73,37 +90,43 @@ def import_legacy(
         elif not quiet:
             _show(found)
         return
-    plan = _plan(old, out, uuid, copies, spacing, block_size, size)
-    if not plan.destination.new:
-        confirm(plan.destination.loses, out, yes=yes, force=force)
-    legacy.carry_out(plan)
+    choices = _choices(out, uuid, copies, spacing, block_size, size)
+    with phases(quiet=quiet) as progress:
+        plan = legacy.plan_import(old, out, choices, progress)
+    if not dry_run:
+        if not plan.destination.new:
+            confirm(plan.destination.loses, out, yes=yes, force=force)
+        with phases(quiet=quiet) as progress:
+            legacy.carry_out(plan, progress)
     lost, left = plan.converted.lost, plan.converted.left
     if as_json:
         emit_json(_json(plan.old, plan))
     for main, reason in lost.items():
-        say(quiet, f"main sector {main} is pending: {reason}")
+        say(quiet, f"main sector {main} {'would be' if dry_run else 'is'} pending: {reason}")
     for main in left:
         say(quiet, f"main sector {main} was never moved: the main device still has it")
-    say(quiet, f"imported {len(plan.converted.moves)} sectors of v{plan.old.version} to {plain(out)}")
+    what = f"{len(plan.converted.moves)} sectors of v{plan.old.version} to {plain(out)}"
+    if dry_run:
+        say(quiet, f"would import {what}{overwriting(plan.destination.loses)}")
+    else:
+        say(quiet, f"imported {what}")
     ctx.exit(ExitCode.DAMAGED if lost else ExitCode.OK)
 
 
-def _plan(
-    old: str, out: str, uuid: UUID | None, copies: int, spacing: int, block_size: int, size: int | None
-) -> "Import":
+def _choices(
+    out: str, uuid: UUID | None, copies: int, spacing: int, block_size: int, size: int | None
+) -> "Choices":
     import time
     from pathlib import Path
     from uuid import uuid4
 
-    from pycontrol.service import legacy, meta
+    from pycontrol.service.offline import legacy, meta
     from pycontrol.sizes import SECTOR
 
     if size is None and Path(out).exists():
         size = meta.size_of(out)
-    choices = legacy.Choices(
-        uuid or uuid4(), int(time.time()), copies, spacing // SECTOR, block_size, size and size // SECTOR
-    )
-    return legacy.plan_import(old, out, choices)
+    sectors = None if size is None else size // SECTOR
+    return legacy.Choices(uuid or uuid4(), int(time.time()), copies, spacing // SECTOR, block_size, sectors)
 
 
 def _json(old: "Old", plan: "Import | None") -> dict[str, object]:

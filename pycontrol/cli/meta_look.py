@@ -1,4 +1,4 @@
-"""``dmremapctl meta check``, ``diff`` and ``search``: they only read."""
+"""``dmremapctl meta check`` and ``diff``: they only read."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -6,15 +6,16 @@ from uuid import UUID
 
 import click
 
+from pycontrol.cli.arguments import DEVICE_OR_IMAGE
 from pycontrol.cli.exitcodes import ExitCode
-from pycontrol.cli.meta_output import limit_option, progress, quiet_option, spare_argument
+from pycontrol.cli.meta_output import SIZE, limit_option, quiet_option, spare_argument
 from pycontrol.cli.output import emit_json, json_option, table
+from pycontrol.cli.progress import phases
 from pycontrol.text import plain
 
 if TYPE_CHECKING:
     from pycontrol.metadata.diff import Place
-    from pycontrol.metadata.search import Hit
-    from pycontrol.service.meta import Checked
+    from pycontrol.service.offline.meta import Checked
 
 
 @click.command()
@@ -32,6 +33,10 @@ def check(
     all others.  Each finding names the byte it is about, from the start of the spare.
 
     \b
+    Example:
+      dmremapctl meta check /dev/sdc1
+
+    \b
     Severity of a finding, and the exit code:
       note    odd, nothing needs repair            0
       damage  needs repair, the state can be had   1
@@ -45,9 +50,10 @@ def check(
       uuid, sequence, time, generation, copies, valid_copies, records, superseded,
       remaps, pendings       of the state; null if there is none
     """
-    from pycontrol.service import meta
+    from pycontrol.service.offline import meta
 
-    found = meta.check(spare, uuid, offset=offset)
+    with phases(quiet=quiet) as progress:
+        found = meta.check(spare, uuid, offset=offset, progress=progress)
     code = _code(found)
     if as_json:
         emit_json(_json(found))
@@ -117,16 +123,35 @@ def _print(found: "Checked", limit: int) -> None:
 
 
 @click.command()
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
+@click.argument("first", type=DEVICE_OR_IMAGE, metavar="A")
+@click.argument("second", type=DEVICE_OR_IMAGE, metavar="B")
+@click.option("--offset", type=SIZE, default="0", metavar="SIZE", help="Where the spare begins in A.")
+@click.option("--offset-b", type=SIZE, default="0", metavar="SIZE", help="Where the spare begins in B.")
+@click.option("--uuid", type=click.UUID, help="Of two sets of metadata in A, read this one.")
+@click.option("--uuid-b", type=click.UUID, help="Of two sets of metadata in B, read this one.")
 @limit_option("Places", 1000)
 @quiet_option
 @json_option
 @click.pass_context
-def diff(ctx: click.Context, first: str, second: str, limit: int, quiet: bool, as_json: bool) -> None:
+def diff(
+    ctx: click.Context,
+    first: str,
+    second: str,
+    offset: int,
+    offset_b: int,
+    uuid: UUID | None,
+    uuid_b: UUID | None,
+    limit: int,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Compare the states of two spares or images: what they say, not how it is stored.
 
     Exit code 0: the same, 1: not the same; the others are as everywhere.
+
+    \b
+    Example:
+      dmremapctl meta diff sdc1.backup /dev/sdc1
 
     \b
     Keys of --json:
@@ -138,13 +163,14 @@ def diff(ctx: click.Context, first: str, second: str, limit: int, quiet: bool, a
     """
     from itertools import islice
 
-    from pycontrol.metadata.diff import fields, moved
-    from pycontrol.service import meta
+    from pycontrol.metadata.diff import diff as compare
+    from pycontrol.service.offline import meta
 
-    one, other = meta.load(first), meta.load(second)
-    names = list(fields(one, other))
-    places = list(moved(one.extents, other.extents))
-    same = not names and not places
+    with phases(quiet=quiet) as progress:
+        one = meta.load(first, uuid, offset=offset, progress=progress)
+        other = meta.load(second, uuid_b, offset=offset_b, progress=progress)
+    found = compare(one, other)
+    names, places, same = found.fields, found.moved, found.same
     if as_json:
         emit_json(
             {
@@ -189,76 +215,3 @@ def _place(place: "Place | None") -> str:
     if place is None:
         return "main device"
     return "pending" if place.spare is None else f"spare sector {place.spare}"
-
-
-@click.command()
-@click.argument("place", metavar="DEVICE_OR_IMAGE")
-@quiet_option
-@json_option
-def search(place: str, quiet: bool, as_json: bool) -> None:
-    """Find metadata anywhere on a device, in the present and the earlier formats.
-
-    For a spare whose partition is gone, or that lies inside something larger: the byte
-    where it begins is what --offset of the other commands wants.
-
-    Exit code 0: found, 4: nothing found.
-
-    \b
-    Keys of --json:
-      spares   list of {uuid, begins (byte), headers (whole ones found), sequence (newest)}
-      hits     list of {offset, kind (header, info, log, v4.2, v3.0), valid, uuid,
-               sequence, time, copy, begins}; null where a block that is not whole does
-               not tell
-    """
-    from pycontrol.service import meta
-
-    with progress("searching", meta.size_of(place), quiet=quiet or as_json) as advance:
-        hits = list(meta.search(place, advance))
-    spares = _spares(hits)
-    if as_json:
-        found = [{**asdict(hit), "uuid": str(hit.uuid) if hit.uuid else None} for hit in hits]
-        emit_json({"spares": spares, "hits": found})
-    elif not quiet:
-        logs = sum(hit.kind == "log" for hit in hits)
-        rows = [
-            (
-                f"{hit.offset:#x}",
-                hit.kind,
-                "whole" if hit.valid else "damaged",
-                hit.uuid or "",
-                "" if hit.sequence is None else hit.sequence,
-                "" if hit.copy is None else hit.copy,
-            )
-            for hit in hits
-            if hit.kind != "log"
-        ]
-        if rows:
-            table(("At byte", "Block", "Condition", "UUID", "Sequence", "Copy"), rows)
-        if logs:
-            click.echo(f"{logs} log blocks")
-        for each in spares:
-            click.echo(
-                f"spare {each['uuid']} begins at byte {each['begins']}: {each['headers']} headers,"
-                f" sequence {each['sequence']}"
-            )
-    if not hits:
-        from pycontrol.errors import WrongDevice
-
-        raise WrongDevice(f"there is no metadata of dm-remap anywhere on {plain(place)}")
-
-
-def _spares(hits: "list[Hit]") -> list[dict[str, object]]:
-    """Whole headers, by the spare they belong to."""
-    groups: dict[tuple[str, int], list[Hit]] = {}
-    for hit in hits:
-        if hit.uuid is not None and hit.begins is not None:
-            groups.setdefault((str(hit.uuid), hit.begins), []).append(hit)
-    return [
-        {
-            "uuid": uuid,
-            "begins": begins,
-            "headers": len(group),
-            "sequence": max(hit.sequence or 0 for hit in group),
-        }
-        for (uuid, begins), group in groups.items()
-    ]

@@ -1,16 +1,14 @@
 """Options and output that the ``meta`` commands share."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
+from pycontrol.cli.arguments import DEVICE_OR_IMAGE
 from pycontrol.text import plain
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-Advance = Callable[[int], None]
 
 
 def spare_argument(function: _F) -> _F:
@@ -24,7 +22,7 @@ def spare_argument(function: _F) -> _F:
         metavar="SIZE",
         help="Where the spare begins in it; 'search' tells.",
     )(function)
-    return click.argument("spare", metavar="SPARE_OR_IMAGE")(function)
+    return click.argument("spare", type=DEVICE_OR_IMAGE, metavar="SPARE_OR_IMAGE")(function)
 
 
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
@@ -35,6 +33,7 @@ def limit_option(of_what: str, default: int) -> Callable[[_F], _F]:
     return click.option(
         "--max",
         "limit",
+        metavar="N",
         type=click.IntRange(min=0),
         default=default,
         show_default=True,
@@ -43,6 +42,7 @@ def limit_option(of_what: str, default: int) -> Callable[[_F], _F]:
 
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 
 
 class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -67,6 +67,11 @@ def say(quiet: bool, sentence: str) -> None:
         click.echo(sentence, err=True)
 
 
+def overwriting(loses: tuple[str, ...]) -> str:
+    """The end of a sentence about what would be done."""
+    return f", overwriting {'; '.join(loses)}" if loses else ""
+
+
 def confirm(loses: tuple[str, ...], path: str, *, yes: bool, force: bool) -> None:
     """Ask before something is overwritten; Busy without ``--force`` if that is of worth."""
     from pycontrol.errors import Busy
@@ -77,17 +82,3 @@ def confirm(loses: tuple[str, ...], path: str, *, yes: bool, force: bool) -> Non
     question = f"{shown} carries {'; '.join(loses)}.  Overwrite it?" if loses else f"Write to {shown}?"
     if not yes:
         click.confirm(question, abort=True, err=True)
-
-
-@contextmanager
-def progress(what: str, total: int, *, quiet: bool) -> Iterator[Advance]:
-    """A bar on standard error, where that is a terminal; nothing otherwise."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.advance(task, done)

@@ -1,51 +1,80 @@
 """``dmremapctl meta backup`` and ``repair``."""
 
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import click
 
 from pycontrol.cli.exitcodes import ExitCode
-from pycontrol.cli.meta_output import quiet_option, say, spare_argument, yes_option
+from pycontrol.cli.meta_output import dry_run_option, quiet_option, say, spare_argument, yes_option
+from pycontrol.cli.output import emit_json, json_option
+from pycontrol.cli.progress import phases
 from pycontrol.text import plain
+
+if TYPE_CHECKING:
+    from pycontrol.service.offline.meta import Repair
 
 
 @click.command()
 @spare_argument
 @click.argument("out", metavar="FILE")
 @quiet_option
+@json_option
 @click.pass_context
-def backup(ctx: click.Context, spare: str, offset: int, uuid: UUID | None, out: str, quiet: bool) -> None:
+def backup(
+    ctx: click.Context,
+    spare: str,
+    offset: int,
+    uuid: UUID | None,
+    out: str,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Copy all metadata of a spare, good or bad, to the same places of a new sparse file.
 
     The file can be inspected, checked and repaired like the spare.  The data on the spare
     is not copied.  If the state cannot be had, all places are copied where metadata may
     be, and the exit code is 1.
-    """
-    from pycontrol.service import meta
 
-    known = meta.backup(spare, out, uuid, offset=offset)
-    say(quiet, f"copied the metadata of {plain(spare)} to {plain(out)}")
+    \b
+    Example:
+      dmremapctl meta backup /dev/sdc1 sdc1.backup
+
+    JSON keys: path (of the file), complete (whether the state can be had from it).
+    """
+    from pycontrol.service.offline import meta
+
+    with phases(quiet=quiet) as progress:
+        known = meta.backup(spare, out, uuid, offset=offset, progress=progress)
+    if as_json:
+        emit_json({"path": out, "complete": known})
+    else:
+        say(quiet, f"copied the metadata of {plain(spare)} to {plain(out)}")
     if not known:
         say(quiet, "the state could not be had: 'meta check' says why")
         ctx.exit(ExitCode.DAMAGED)
 
 
 @click.command()
-@click.argument("spare", metavar="SPARE_OR_IMAGE")
-@click.option("--uuid", type=click.UUID, help="Of two sets of metadata, mend this one.")
+@spare_argument
 @click.option("-o", "--output", "out", metavar="FILE", help="Write the mended metadata to this new file.")
 @click.option("--in-place", is_flag=True, help="Mend the spare itself, after a backup.")
 @click.option("--backup", "backup_to", metavar="FILE", help="Where the backup goes; a new file.")
+@dry_run_option
 @yes_option
 @quiet_option
+@json_option
 def repair(
     spare: str,
+    offset: int,
     uuid: UUID | None,
     out: str | None,
     in_place: bool,
     backup_to: str | None,
+    dry_run: bool,
     yes: bool,
     quiet: bool,
+    as_json: bool,
 ) -> None:
     """Make every copy of the metadata whole, and the same.
 
@@ -53,29 +82,63 @@ def repair(
     With --in-place the metadata is copied to a backup first (by default
     UUID-SEQUENCE.backup in the current directory), and nobody else may use the spare.
     Mends no more than the target would when it is activated, and clears needs_check.
+
+    \b
+    Examples:
+      dmremapctl meta repair -o sdc1.mended sdc1.backup
+      dmremapctl meta repair --in-place /dev/sdc1
+
+    JSON keys: path, uuid, sequence (as it was), copies, valid_copies, needed (whether there is
+    anything to mend), written (the path that was, or would be, written; null if none), backup (path
+    or null), dry_run.
     """
     from pycontrol.errors import UsageError
-    from pycontrol.service import meta
+    from pycontrol.service.offline import meta
 
     if (out is None) == (not in_place):
         raise UsageError("say either -o FILE or --in-place")
-    plan = meta.plan_repair(spare, uuid)
-    loaded = plan.loaded
-    if out is not None:
-        meta.repair_to(plan, out)
-        say(quiet, f"wrote the mended metadata of {plain(spare)} to {plain(out)}")
-        return
-    if not plan.needed:
+    with phases(quiet=quiet) as progress:
+        plan = meta.plan_repair(spare, uuid, offset=offset, progress=progress)
+    written: str | None = out
+    if in_place:
+        backup_to = backup_to or f"{plan.loaded.uuid}-{plan.loaded.sequence}.backup"
+        written = spare if plan.needed else None
+    if written is not None and not dry_run:
+        if in_place and not yes:
+            question = f"{_what(plan)}; a backup goes to {plain(backup_to)}.  Mend it?"
+            click.confirm(question, abort=True, err=True)
+        with phases(quiet=quiet) as progress:
+            if out is not None:
+                meta.repair_to(plan, out, progress)
+            else:
+                meta.repair_in_place(plan, str(backup_to), uuid, progress)
+    if as_json:
+        emit_json(_json(plan, written, backup_to if in_place and written else None, dry_run=dry_run))
+    elif written is None:
         say(quiet, f"nothing on {plain(spare)} needs repair")
-        return
-    backup_to = backup_to or f"{loaded.uuid}-{loaded.sequence}.backup"
-    if not yes:
-        bad = loaded.copies - loaded.valid_copies
-        click.confirm(
-            f"{plain(spare)} has {bad} of {loaded.copies} copies to mend; a backup goes to"
-            f" {plain(backup_to)}.  Mend it?",
-            abort=True,
-            err=True,
-        )
-    meta.repair_in_place(plan, backup_to, uuid)
-    say(quiet, f"mended {plain(spare)}; its metadata as it was is in {plain(backup_to)}")
+    elif dry_run:
+        say(quiet, f"{_what(plan)}; would write to {plain(written)}")
+    elif in_place:
+        say(quiet, f"mended {plain(spare)}; its metadata as it was is in {plain(backup_to)}")
+    else:
+        say(quiet, f"wrote the mended metadata of {plain(spare)} to {plain(written)}")
+
+
+def _what(plan: "Repair") -> str:
+    loaded = plan.loaded
+    bad = loaded.copies - loaded.valid_copies
+    return f"{plain(plan.path)} has {bad} of {loaded.copies} copies to mend"
+
+
+def _json(plan: "Repair", written: str | None, backup: str | None, *, dry_run: bool) -> dict[str, object]:
+    return {
+        "path": plan.path,
+        "uuid": str(plan.loaded.uuid),
+        "sequence": plan.loaded.sequence,
+        "copies": plan.loaded.copies,
+        "valid_copies": plan.loaded.valid_copies,
+        "needed": plan.needed,
+        "written": written,
+        "backup": backup,
+        "dry_run": dry_run,
+    }

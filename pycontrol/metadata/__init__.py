@@ -22,11 +22,31 @@ from pycontrol.metadata.blocks import (
     info_as_it_is,
 )
 from pycontrol.metadata.check import Finding, Report, Severity, check
-from pycontrol.metadata.errors import Corrupt, Legacy, MetadataError, NotOurs, Unsupported
+from pycontrol.metadata.errors import (
+    Corrupt,
+    Legacy,
+    MetadataError,
+    NotOurs,
+    OutOfService,
+    Unsupported,
+)
 from pycontrol.metadata.image import encode_image, fresh
 from pycontrol.metadata.layout import BLOCK, SECTOR, Geometry, data_start, region_size
-from pycontrol.metadata.load import fingerprint, load, survey
-from pycontrol.metadata.reader import Read
+from pycontrol.metadata.load import fingerprint, load, log_bytes, survey
+from pycontrol.metadata.mark import (
+    Condition,
+    Mark,
+    admitted,
+    arrived_headers,
+    decode_mark,
+    encode_mark,
+    find_mark,
+    marked,
+    valid_headers,
+    waves,
+)
+from pycontrol.metadata.moved import moved
+from pycontrol.metadata.reader import Read, Reader
 from pycontrol.metadata.records import Extent, Extents, Kind, Record, Records, pack
 from pycontrol.metadata.snapshot import Snapshot
 from pycontrol.metadata.state import BlockState, Loaded, LogState, Slot, State, Survey
@@ -37,6 +57,7 @@ __all__ = [
     "SECTOR",
     "BlockError",
     "BlockState",
+    "Condition",
     "Corrupt",
     "Extent",
     "Extents",
@@ -49,9 +70,12 @@ __all__ = [
     "Loaded",
     "LogBlock",
     "LogState",
+    "Mark",
     "MetadataError",
     "NotOurs",
+    "OutOfService",
     "Read",
+    "Reader",
     "Record",
     "Records",
     "Report",
@@ -61,23 +85,33 @@ __all__ = [
     "State",
     "Survey",
     "Unsupported",
+    "admitted",
+    "arrived_headers",
     "check",
     "crc",
     "data_start",
     "decode_header",
     "decode_info",
     "decode_log",
+    "decode_mark",
     "encode_header",
     "encode_image",
     "encode_info",
     "encode_log",
+    "encode_mark",
+    "find_mark",
     "fingerprint",
     "fresh",
     "header_as_it_is",
     "info_as_it_is",
     "load",
+    "log_bytes",
+    "marked",
+    "moved",
     "pack",
     "region_size",
     "replay",
     "survey",
+    "valid_headers",
+    "waves",
 ]

@@ -17,6 +17,7 @@ from pycontrol.metadata.layout import (
     HEADER_MAGIC,
     INFO_MAGIC,
     LOG_MAGIC,
+    NEEDS_CHECK,
     PER_BLOCK,
     RECORD_SIZE,
     RECORDS_AT,
@@ -64,6 +65,11 @@ class Header:
     compat: int = 0
     ro_compat: int = 0
     incompat: int = 0
+
+    @property
+    def needs_check(self) -> bool:
+        """A change could not be recorded."""
+        return bool(self.flags & NEEDS_CHECK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,6 @@ from pycontrol.metadata.layout import (
     BLOCK,
     CRC_BYTES,
     HEADER_MAGIC,
-    NEEDS_CHECK,
     PER_BLOCK,
     RECORD_SIZE,
     RECORDS_AT,
@@ -83,6 +82,7 @@ class Report:
         return next((each for each in reversed(Severity) if each in found), None)
 
     def add(self, severity: Severity, kind: str, offset: int, text: str, copy: int | None = None) -> None:
+        """Append a finding."""
         self.findings.append(Finding(severity, kind, offset, copy, text))
 
 
@@ -178,6 +178,7 @@ def _check_records(
     packed, limits = log.packed + header.records, limits_of(header)
 
     def add(severity: Severity, kind: str, number: int, text: str) -> None:
+        """Append a finding."""
         offset = record_offset(geometry, header, log, number, place)
         report.add(severity, kind, offset, f"record {number} {text}")
 
@@ -214,7 +215,7 @@ def _check_header(report: Report, reader: Reader, header: Header, place: int) ->
             f"made for a spare of {header.spare_sectors} sectors, this one has {reader.size // SECTOR}:"
             " the target will refuse it",
         )  # fmt: skip
-    if header.flags & NEEDS_CHECK:
+    if header.needs_check:
         text = "needs_check is set: a change could not be recorded"
         report.add(Severity.DAMAGE, "needs-check", place + Field.FLAGS, text)
     unit = header.block_size // SECTOR

@@ -32,6 +32,26 @@ class Moved:
     second: Place | None
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How two states differ: in what they say, not in how it is stored."""
+
+    fields: tuple[tuple[str, object, object], ...]
+    """As from :func:`fields`."""
+    moved: tuple[Moved, ...]
+    """As from :func:`moved`."""
+
+    @property
+    def same(self) -> bool:
+        """They say the same."""
+        return not self.fields and not self.moved
+
+
+def diff(first: Loaded, second: Loaded) -> Difference:
+    """Compare two states, of two spares or of one at two times."""
+    return Difference(tuple(fields(first, second)), tuple(moved(first.extents, second.extents)))
+
+
 def fields(first: Loaded, second: Loaded) -> Iterator[tuple[str, object, object]]:
     """Name and both values of every field of header and info that differs, and the bad places."""
     for name in (*_FIELDS, "bad_spare"):

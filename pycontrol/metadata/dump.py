@@ -161,7 +161,7 @@ class _Text:
             return parse()
         except DumpError:
             raise
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise DumpError(f"line {self.number} of the dump: {error}") from error
 
     def step(self) -> None:

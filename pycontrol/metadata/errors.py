@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from pycontrol.errors import BeyondRecovery, RemapError, WrongDevice
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
+    from pycontrol.metadata.mark import Mark
     from pycontrol.metadata.state import Slot
 
 
@@ -21,6 +24,16 @@ class NotOurs(MetadataError, WrongDevice):
         super().__init__(message)
         self.all_zero = all_zero
         """The metadata region holds nothing but zeros."""
+
+
+class OutOfService(NotOurs):
+    """A spare of ours that must not be used, or not yet; see :mod:`pycontrol.metadata.mark`."""
+
+    def __init__(self, message: str, uuid: UUID, mark: Mark | None) -> None:
+        super().__init__(message)
+        self.uuid = uuid
+        self.mark = mark
+        """What is written in place of the headers; None if all has arrived and waits to be used."""
 
 
 class Unsupported(NotOurs):

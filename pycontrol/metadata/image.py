@@ -97,6 +97,7 @@ def encode_image(
 
 
 def check_sizes(geometry: Geometry, main_sectors: int, spare_sectors: int, block_size: int) -> None:
+    """ValueError if there can be no spare of these sizes: devices in sectors, ``block_size`` in bytes."""
     if block_size & (block_size - 1) or not SECTOR <= block_size <= MAX_BLOCK_SIZE:
         raise ValueError(f"a logical block of {block_size} bytes: it must be 512, 1024, 2048 or 4096")
     if not 0 < main_sectors < MAX_SECTORS:
@@ -109,11 +110,13 @@ def check_sizes(geometry: Geometry, main_sectors: int, spare_sectors: int, block
         )
 
 
-def place_segments(geometry: Geometry, blocks: int, second_half: bool = False) -> tuple[list[int], int]:
-    """Segments from data start on for so many log blocks, and the sector behind them."""
+def place_segments(
+    geometry: Geometry, blocks: int, second_half: bool = False, *, start: int | None = None
+) -> tuple[list[int], int]:
+    """Segments for so many log blocks, from data start or sector ``start`` on, and the sector behind."""
     segments = [0] * SEGMENTS
     segments[0] = geometry.first_halves()[second_half]
-    end = geometry.data_start
+    end = geometry.data_start if start is None else start
     blocks -= geometry.half
     for index in range(1, SEGMENTS):
         if blocks <= 0:

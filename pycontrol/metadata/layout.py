@@ -41,6 +41,8 @@ MAX_SECTORS: Final = 1 << 54
 MAX_BLOCK_SIZE: Final = 4096
 MAX_SEQUENCE: Final = (1 << 64) - 1
 NEEDS_CHECK: Final = 1
+ARRIVED: Final = 1 << 31
+"""Incompatible feature: what another spare holds has been copied here, and may still be valid there."""
 
 V42_STRUCTURE_SIZE: Final = 84288
 V42_SPACING: Final = 0x20000

@@ -10,8 +10,9 @@ from uuid import UUID
 
 from pycontrol.metadata.blocks import BlockError, Header, Info, decode_header, same_in_all_copies
 from pycontrol.metadata.condition import fits, read_info, slot_of
-from pycontrol.metadata.errors import Corrupt, NotOurs, Unsupported
+from pycontrol.metadata.errors import Corrupt, MetadataError, NotOurs, OutOfService, Unsupported
 from pycontrol.metadata.layout import (
+    ARRIVED,
     BLOCK,
     DEFAULT_COPIES,
     DEFAULT_SPACING,
@@ -93,7 +94,12 @@ class Table:
 
 def loaded_from(header: Header, info: Info, slots: list[Slot], log: Log, table: Table, size: int) -> Loaded:
     """The parts of a load put together."""
-    chosen = next(slot.copy for slot in slots if any(each.state is State.VALID for each in slot.headers))
+    chosen = next(
+        (slot.copy for slot in slots if any(each.state is State.VALID for each in slot.headers)), None
+    )
+    if chosen is None:
+        # Nobody holds the device for us: another process has formatted it since.
+        raise Corrupt("the header was overwritten while the metadata was being read")
     return Loaded(
         header=header, info=info, records=Records(table.packed), extents=table.extents,
         bad_spare=table.bad_spare, slots=slots, log=log, chosen=chosen, device_sectors=size // SECTOR,
@@ -168,6 +174,15 @@ def fingerprint(read: Read, size: int) -> list[tuple[int, bytes, bytes | None]]:
     ]
 
 
+def log_bytes(read: Read, size: int, uuid: UUID | None = None) -> int:
+    """Bytes of log in all copies, which a load will read; 0 where there is nothing to load."""
+    try:
+        header = choose(find_headers(Reader(read, size)), uuid)
+    except (MetadataError, ValueError):
+        return 0
+    return header.log_blocks * header.copies * BLOCK
+
+
 # Step 2: the newest one
 
 
@@ -206,6 +221,9 @@ def check_header(header: Header) -> Geometry:
 
 def check_features(header: Header) -> None:
     """Refuse a header that only a newer version can read."""
+    if header.incompat == ARRIVED:
+        words = "this spare is to replace another one, which was not finished: 'dmremapctl activate' does it"
+        raise OutOfService(words, header.uuid, None)
     if header.incompat:
         raise Unsupported(
             f"the metadata uses incompatible features {header.incompat:#x}: a newer version is needed"

@@ -1,6 +1,7 @@
 """The log: of each block the newest valid version, whichever copy holds it."""
 
 from dataclasses import dataclass, field
+from itertools import islice
 from zlib import crc32
 
 from pycontrol.metadata.blocks import (
@@ -87,7 +88,7 @@ def _alike(header: Header, number: int, blocks: list[bytes | None]) -> LogBlock 
     except BlockError:
         return None
     common = same_in_all_copies(first)
-    for copy, block in enumerate(blocks):
+    for copy, block in islice(enumerate(blocks), 1, None):
         if (
             block is None
             or block[COPY_AT] != copy

@@ -3,7 +3,7 @@
 from typing import NoReturn
 
 from pycontrol.metadata.blocks import crc, stored_crc
-from pycontrol.metadata.errors import Corrupt, Legacy, NotOurs, Unsupported
+from pycontrol.metadata.errors import Corrupt, Legacy, NotOurs, OutOfService, Unsupported
 from pycontrol.metadata.layout import (
     BLOCK,
     DEFAULT_COPIES,
@@ -29,6 +29,7 @@ from pycontrol.metadata.reader import Reader
 def refuse(reader: Reader, copies: int | None, spacing: int | None) -> NoReturn:
     """Raise what fits a device on which no valid header was found."""
     _legacy(reader)
+    _marked(reader)
     for offset in traces(copies, spacing):
         _trace(reader, offset)
     region = (copies or DEFAULT_COPIES) * (spacing or DEFAULT_SPACING) * SECTOR
@@ -46,11 +47,29 @@ def _word(block: bytes, offset: int) -> int:
 def _legacy(reader: Reader) -> None:
     first = reader.block(0)
     if first is not None and first.startswith(V3_MAGIC):
-        raise Legacy("this is metadata of dm-remap v3.0, which is read only by an import", version="3.0")
+        raise Legacy(
+            "this is metadata of dm-remap v3.0; 'dmremapctl meta import-legacy' reads it", version="3.0"
+        )
     for copy in range(V42_COPIES):
         block = reader.block(copy * V42_SPACING)
         if block and _word(block, 0) == HEADER_MAGIC and _word(block, STRUCTURE_AT) == V42_STRUCTURE_SIZE:
-            raise Legacy("this is metadata of dm-remap v4.2, which is read only by an import", version="4.2")
+            raise Legacy(
+                "this is metadata of dm-remap v4.2; 'dmremapctl meta import-legacy' reads it", version="4.2"
+            )
+
+
+def _marked(reader: Reader) -> None:
+    from pycontrol.metadata.mark import Condition, find_mark
+
+    mark = find_mark(reader)
+    if mark is None:
+        return
+    # Whatever was written there by whomever is shown escaped by those who print it.
+    if mark.condition is Condition.RETIRED:
+        words = f"this spare is retired: what it held has moved to {mark.other}"
+    else:
+        words = f"this spare was to take over from {mark.other}, which was not finished"
+    raise OutOfService(words, mark.uuid, mark)
 
 
 def traces(copies: int | None = None, spacing: int | None = None) -> list[int]:

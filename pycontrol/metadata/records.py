@@ -10,6 +10,8 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import compress, count, repeat
+from operator import eq
 from typing import Final, NamedTuple, Self, overload
 
 from pycontrol.metadata.layout import RECORD_SIZE
@@ -108,13 +110,28 @@ class Columns:
             self.mains[at], self.spares[at], self.sectors[at], self.kinds[at], self.errors[at], self.times[at]
         )
 
-    def take(self, order: Sequence[int]) -> "Columns":
-        """Those records, in that order."""
-        taken = Columns()
+    def numbers(self, kind: int) -> list[int]:
+        """Where those of one kind are."""
+        return list(compress(count(), map(eq, self.kinds, repeat(int(kind)))))
+
+    def where(self, chosen: bytes | bytearray) -> "Columns":
+        """Those records, in their order, whose byte is not zero."""
+        columns = Columns()
         for name in self.__slots__:
             column = getattr(self, name)
-            setattr(taken, name, array(column.typecode, map(column.__getitem__, order)))
-        return taken
+            setattr(columns, name, array(column.typecode, compress(column, chosen)))
+        return columns
+
+    def of_main(self, bad: Sequence[int]) -> "tuple[array[int], array[int]]":
+        """Main sector and sectors of each record but the ``bad``, which name none."""
+        chosen = bytearray(b"\1") * len(self.mains)
+        for number in bad:
+            chosen[number] = False
+        return _ranges(self.mains, self.sectors, chosen)
+
+    def remaps(self) -> "tuple[array[int], array[int]]":
+        """Spare sector and sectors of each remap."""
+        return _ranges(self.spares, self.sectors, bytes(map(eq, self.kinds, repeat(int(Kind.REMAP)))))
 
     def extend(self, other: "Columns") -> None:
         """Add the records of another."""
@@ -130,12 +147,21 @@ def _integers(typecode: str, packed: bytes | bytearray) -> "array[int]":
     return found
 
 
+def _ranges(
+    starts: "array[int]", sectors: "array[int]", chosen: bytes | bytearray
+) -> "tuple[array[int], array[int]]":
+    if all(chosen):
+        return starts, sectors
+    return array("Q", compress(starts, chosen)), array("Q", compress(sectors, chosen))
+
+
 class Extents(Sequence[Extent]):
     """Extents sorted by main sector, kept as columns.
 
     The columns may be those of records in their own order; they are sorted when somebody looks.
     ``live`` is how many records still say something, be it of a bad place on the spare;
-    ``shared`` are the numbers of those that name a main sector, or its neighbour, with others.
+    ``shared`` are the numbers of those that share main sectors with others, and of some whose
+    neighbours go on in them, by main sector.
     """
 
     __slots__ = ("_order", "_origin", "columns", "live", "shared")

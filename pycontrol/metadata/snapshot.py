@@ -41,6 +41,7 @@ class Snapshot:
 
     @property
     def geometry(self) -> Geometry:
+        """Copies, and how far apart they are."""
         return Geometry(self.header.copies, self.header.spacing)
 
     @property

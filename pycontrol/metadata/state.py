@@ -7,7 +7,6 @@ from enum import StrEnum
 from uuid import UUID
 
 from pycontrol.metadata.blocks import Header, Info
-from pycontrol.metadata.layout import NEEDS_CHECK
 from pycontrol.metadata.records import Extents, Kind, Records
 
 
@@ -159,43 +158,53 @@ class Loaded:
 
     @property
     def uuid(self) -> UUID:
+        """Of the spare."""
         return self.header.uuid
 
     @property
     def main_sectors(self) -> int:
+        """Size of the main device in sectors."""
         return self.header.main_sectors
 
     @property
     def spare_sectors(self) -> int:
+        """Size of the spare in sectors."""
         return self.header.spare_sectors
 
     @property
     def block_size(self) -> int:
+        """Logical block in bytes: the smallest unit of a remap."""
         return self.header.block_size
 
     @property
     def copies(self) -> int:
+        """How many copies of the metadata there are, good or not."""
         return self.header.copies
 
     @property
     def spacing(self) -> int:
+        """From one copy to the next, in sectors."""
         return self.header.spacing
 
     @property
     def sequence(self) -> int:
+        """Number of the newest commit."""
         return self.header.sequence
 
     @property
     def time(self) -> int:
+        """Of the newest commit, in seconds since 1970."""
         return self.header.time
 
     @property
     def generation(self) -> int:
+        """One more with each compaction of the log, from 1."""
         return self.header.generation
 
     @property
     def needs_check(self) -> bool:
-        return bool(self.header.flags & NEEDS_CHECK)
+        """A change could not be recorded."""
+        return self.header.needs_check
 
     @property
     def read_only(self) -> bool:
@@ -204,30 +213,37 @@ class Loaded:
 
     @property
     def main_id(self) -> str:
+        """WWN, serial number or partition uuid of the main device; empty if not known."""
         return self.info.main_id
 
     @property
     def name(self) -> str:
+        """What the device was called when it was made."""
         return self.info.name
 
     @property
     def read_errors(self) -> int:
+        """Failed reads of the main device that were seen."""
         return self.info.read_errors
 
     @property
     def write_errors(self) -> int:
+        """Failed writes to the main device that were seen."""
         return self.info.write_errors
 
     @property
     def salvaged(self) -> int:
+        """Sectors that came back on a retry, or were moved on request."""
         return self.info.salvaged
 
     @property
     def lost(self) -> int:
+        """Sectors that became pending, ever."""
         return self.info.lost
 
     @property
     def scrub(self) -> int:
+        """Sector of the main device up to which it has been scrubbed."""
         return self.info.scrub
 
     @property

@@ -5,16 +5,17 @@ looked at, to say which it is.
 """
 
 from array import array
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import reduce
 from heapq import heappop, heappush
-from itertools import chain, compress, islice, pairwise
-from operator import add, eq, le, or_, sub
+from itertools import chain, compress, count, islice, pairwise, repeat
+from operator import add, and_, eq, gt, or_
+from struct import Struct
 from typing import Final
 
 from pycontrol.metadata.errors import Corrupt
 from pycontrol.metadata.layout import RECORD_SIZE, SECTOR
+from pycontrol.metadata.ranges import apart, bounds, either, merged, picked, touched
 from pycontrol.metadata.records import RECORD, Columns, Extents, Kind, Limits, Record
 
 # Plain numbers for the loops: a member of an enum is looked up much more slowly.
@@ -23,6 +24,9 @@ _PENDING: Final = int(Kind.PENDING)
 _FREE: Final = int(Kind.FREE)
 _BAD_SPARE: Final = int(Kind.BAD_SPARE)
 _KINDS: Final = frozenset(map(int, Kind))
+_STATES: Final = frozenset((_REMAP, _PENDING))
+_SAID: Final = Struct("<QQIH")
+"""The fields of a record that say something of sectors."""
 
 Fault = tuple[int, str]
 """The number of a record, and what is wrong with it."""
@@ -37,15 +41,19 @@ def replay(packed: bytes | bytearray, limits: Limits) -> tuple[Extents, list[tup
     if not _sound(columns, limits):
         for number, fault in record_faults(packed, limits):
             raise Corrupt(f"record {number} {fault}")
-    extents = _as_they_are(columns)
-    if extents is not None:
-        return extents, []
-    alone, shared, bad = _sort_out(columns)
-    swept, origin, live = _sweep(columns, sorted(shared, key=columns.mains.__getitem__))
-    both = columns.take(alone)
+    bad = columns.numbers(_BAD_SPARE)
+    shared = _shared(columns, bad)
+    if not shared and _STATES.issuperset(columns.kinds):
+        return Extents(columns), []
+    alone = bytearray(map(_STATES.__contains__, columns.kinds))
+    for number in shared:
+        alone[number] = False
+    origin = array("Q", compress(count(), alone))
+    swept, swept_origin, live = _sweep(columns, shared)
+    both = columns.where(alone)
     both.extend(swept)
-    extents = Extents(both, array("Q", alone) + origin, len(alone) + live + len(bad), shared)
-    return extents, _merged([(columns.spares[at], columns.spares[at] + columns.sectors[at]) for at in bad])
+    extents = Extents(both, origin + swept_origin, len(origin) + live + len(bad), shared)
+    return extents, merged([(columns.spares[at], columns.spares[at] + columns.sectors[at]) for at in bad])
 
 
 def _sound(columns: Columns, limits: Limits) -> bool:
@@ -61,13 +69,10 @@ def _sound(columns: Columns, limits: Limits) -> bool:
         or max(map(add, columns.mains, columns.sectors)) > limits.main_sectors
     ):
         return False
-    start, end = limits.data_start, limits.spare_sectors
-    remaps = zip(columns.spares, columns.sectors, columns.kinds, strict=True)
-    if not all(
-        start <= spare and spare + sectors <= end for spare, sectors, kind in remaps if kind == _REMAP
-    ):
+    places, sectors = columns.remaps()
+    if places and (min(places) < limits.data_start or max(map(add, places, sectors)) > limits.spare_sectors):
         return False
-    others = () if kinds == {_REMAP} else (at for at, kind in enumerate(columns.kinds) if kind != _REMAP)
+    others = (at for kind in kinds - {_REMAP} for at in columns.numbers(kind))
     return not any(_fault(columns.record(at), limits) for at in others)
 
 
@@ -100,68 +105,52 @@ def _fault(record: Record, limits: Limits) -> str:
     return ""
 
 
-def _apart(starts: Sequence[int], ends: Sequence[int]) -> bool:
-    """Whether ranges, given by their starts and their ends, each sorted, have nothing in common.
+def _shared(columns: Columns, bad: list[int]) -> "array[int]":
+    """Numbers of the records that do not mean what they say, or not alone, by main sector.
 
-    At any place as many are open as have begun and not ended: one at most, if each
-    start has the end of the range before it behind it.
+    These share a sector with another, go on in their neighbour, or touch one that shares a
+    sector, which may go on in them.  ``bad`` are those that name no main sector.
     """
-    return all(map(le, ends, islice(starts, 1, None)))
+    chosen = bytearray(len(columns.mains))
+    starts, ends = bounds(*columns.of_main(bad))
+    # Of each place and the next where a range begins: if more have begun than ended, they share sectors.
+    meet = bytes(map(gt, ends, islice(starts, 1, None)))
+    touch = bytes(map(eq, ends, islice(starts, 1, None)))
+    if any(meet):
+        if any(touch):
+            crowded = bytes(either(meet))
+            beside = map(or_, crowded, islice(crowded, 1, None))
+            meet = bytes(map(or_, meet, map(and_, touch, beside)))
+        named = set(compress(starts, either(meet)))
+        chosen[:] = map(named.__contains__, columns.mains)
+    if any(touch):
+        for number in _going_on(columns):
+            chosen[number] = True
+    for number in bad:
+        chosen[number] = False
+    return array("Q", sorted(compress(count(), chosen), key=columns.mains.__getitem__))
 
 
-def _as_they_are(columns: Columns) -> Extents | None:
-    """The records as extents, if no two name the same sector and none goes on in another."""
-    if _BAD_SPARE in columns.kinds or _FREE in columns.kinds:
-        return None
-    starts = array("Q", sorted(columns.mains))
-    ends = array("Q", sorted(map(add, columns.mains, columns.sectors)))
-    if not _apart(starts, ends):
-        return None
-    extents = Extents(columns)
-    if any(map(eq, ends, islice(starts, 1, None))):
-        if _PENDING in columns.kinds:
-            return None
-        moved = array("q", map(sub, starts, map(columns.spares.__getitem__, extents.order)))
-        neighbours = zip(ends, islice(starts, 1, None), moved, islice(moved, 1, None), strict=False)
-        if any(end == start and one == other for end, start, one, other in neighbours):
-            return None
-    return extents
+def _going_on(columns: Columns) -> Iterator[int]:
+    """Numbers of the records that are one extent with another, if no others share their sectors."""
+    for kind in (_REMAP, _PENDING):
+        chosen = bytes(map(eq, columns.kinds, repeat(kind)))
+        # What is pending has no place: it goes on in what it touches.
+        places = columns.spares if kind == _REMAP else columns.mains
+        mains, spares, sectors, numbers = (
+            array("Q", compress(column, chosen))
+            for column in (columns.mains, places, columns.sectors, range(len(chosen)))
+        )
+        # In the order in which the target gives out places, what goes on is next to each other, too.
+        if not apart(spares, array("Q", map(add, spares, sectors))):
+            order = array("Q", sorted(range(len(mains)), key=mains.__getitem__))
+            mains, spares, sectors, numbers = picked(order, mains, spares, sectors, numbers)
+        on_main = map(eq, map(add, mains, sectors), islice(mains, 1, None))
+        on_spare = map(eq, map(add, spares, sectors), islice(spares, 1, None))
+        yield from compress(numbers, either(bytes(map(and_, on_main, on_spare))))
 
 
-def _sort_out(columns: Columns) -> tuple[list[int], list[int], list[int]]:
-    """Numbers of the records that mean what they say, of those to be swept, and of bad places.
-
-    Swept are those that share a sector with another, or touch it.  A sector is shared if
-    more ranges began before it than ended: the n-th range to begin does so before the one
-    before it, in the order of the ends, has ended.  Free records that stand alone mean nothing.
-    """
-    of_main = [kind != _BAD_SPARE for kind in columns.kinds]
-    starts = array("Q", sorted(compress(columns.mains, of_main)))
-    ends = array("Q", sorted(compress(map(add, columns.mains, columns.sectors), of_main)))
-    begins, stops = array("q"), array("q")
-    for end, start in zip(ends, islice(starts, 1, None), strict=False):
-        if end >= start:
-            if stops and start - 1 <= stops[-1]:
-                stops[-1] = end + 1
-            else:
-                begins.append(start - 1)
-                stops.append(end + 1)
-    alone, shared, bad = [], [], []
-    for number, (main, sectors, kind) in enumerate(
-        zip(columns.mains, columns.sectors, columns.kinds, strict=True)
-    ):
-        if kind == _BAD_SPARE:
-            bad.append(number)
-            continue
-        at = bisect_left(begins, main + sectors) - 1
-        if at >= 0 and stops[at] > main:
-            shared.append(number)
-        elif kind != _FREE:
-            alone.append(number)
-    return alone, shared, bad
-
-
-def _sweep(columns: Columns, order: list[int]) -> tuple[Columns, "array[int]", int]:
+def _sweep(columns: Columns, order: Sequence[int]) -> tuple[Columns, "array[int]", int]:
     """Go over the main device once; of the records that name a place, the last one counts.
 
     Gives the extents, the record that each comes from, and how many records still count.
@@ -217,23 +206,11 @@ def _append(its: Columns, main: int, spare: int, sectors: int, kind: int, errors
 
 def repeated(packed: bytes | bytearray, extents: Extents) -> Iterator[tuple[int, int]]:
     """Every record that says what the one before it at the same main sector said, and that one."""
-    rows = [RECORD.unpack_from(packed, number * RECORD_SIZE) for number in extents.shared]
-    # Sorted by main sector, and where that is the same in their own order.
-    order = sorted(range(len(rows)), key=lambda at: rows[at][0])
-    for earlier, later in pairwise(order):
-        if rows[earlier][:4] == rows[later][:4]:
-            yield extents.shared[later], extents.shared[earlier]
-
-
-def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Start and length of the union of ranges given by start and end."""
-    union: list[tuple[int, int]] = []
-    for start, end in sorted(ranges):
-        if union and start <= union[-1][1]:
-            union[-1] = (union[-1][0], max(union[-1][1], end))
-        else:
-            union.append((start, end))
-    return [(start, end - start) for start, end in union]
+    # Those at the same main sector are in their own order.
+    said = (_SAID.unpack_from(packed, number * RECORD_SIZE) for number in extents.shared)
+    for (earlier, later), (before, after) in zip(pairwise(extents.shared), pairwise(said), strict=True):
+        if before == after:
+            yield later, earlier
 
 
 def check_places(extents: Extents, data_start: int, taken: list[tuple[int, int]]) -> None:
@@ -245,15 +222,13 @@ def check_places(extents: Extents, data_start: int, taken: list[tuple[int, int]]
 def place_faults(extents: Extents, data_start: int, taken: list[tuple[int, int]]) -> Iterator[Fault]:
     """Every remap whose place on the spare is not its own, by the number of its record."""
     its = extents.columns
-    remaps = [at for at, kind in enumerate(its.kinds) if kind == _REMAP]
-    spares = array("Q", map(its.spares.__getitem__, remaps))
-    starts = array("Q", sorted(spares))
-    ends = array("Q", sorted(map(add, spares, map(its.sectors.__getitem__, remaps))))
-    union = _merged([(start, start + sectors) for start, sectors in taken])
-    alone = not starts or (starts[0] >= data_start and _apart(starts, ends))
-    if alone and not any(_touched(starts, ends, *each) for each in union):
+    starts, ends = bounds(*its.remaps())
+    union = merged([(start, start + sectors) for start, sectors in taken])
+    alone = not starts or (starts[0] >= data_start and apart(starts, ends))
+    if alone and not any(touched(starts, ends, *each) for each in union):
         return
-    remaps.sort(key=its.spares.__getitem__)
+    # Of two that begin at the same sector the later record is at fault.
+    remaps = sorted(its.numbers(_REMAP), key=lambda at: (its.spares[at], extents.origin(at)))
     before, holder, following = data_start, -1, 0
     for at in remaps:
         start, number = its.spares[at], extents.origin(at)
@@ -269,8 +244,3 @@ def place_faults(extents: Extents, data_start: int, taken: list[tuple[int, int]]
             yield number, f"points at spare sector {place}, which is bad or holds a log segment"
         if end > before:
             before, holder = end, number
-
-
-def _touched(starts: Sequence[int], ends: Sequence[int], start: int, sectors: int) -> bool:
-    """Whether one of the ranges, which are apart, has a sector in this one."""
-    return bisect_left(starts, start + sectors) > bisect_right(ends, start)

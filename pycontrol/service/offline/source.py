@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from pycontrol.dm.types import DevNumber
 from pycontrol.errors import Busy, DeviceIoError, WrongDevice
 from pycontrol.metadata import Read, fingerprint
-from pycontrol.service.blockdev import PROC, SYSFS, holders, mounts, open_device
+from pycontrol.service.blockdev import PROC, SYSFS, Seen, holders, mounts, open_device, seen
 from pycontrol.text import plain
 
 TRIES: Final = 20
@@ -30,6 +30,8 @@ class Source:
     offset: int
     in_use: str
     """Who uses it, for people; empty if nobody does that can be seen."""
+    seen: Seen
+    """By this it is known again when it is opened to be written."""
 
     def read(self, offset: int, length: int) -> bytes:
         """So many bytes, or fewer at the end."""
@@ -68,13 +70,11 @@ def source(path: str, offset: int = 0) -> Iterator[Source]:
     # O_NONBLOCK: opening a FIFO must not wait for a writer.
     fd = open_device(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        mode = os.fstat(fd).st_mode
-        if not stat.S_ISBLK(mode) and not stat.S_ISREG(mode):
-            raise WrongDevice(f"{shown} is neither a block device nor an image file; name one of these")
+        found = seen(fd, path)
         size = os.lseek(fd, 0, os.SEEK_END)
         if offset > size:
             raise WrongDevice(f"{shown} has only {size} bytes, none at {offset}; check the offset")
-        opened = Source(path, fd, size - offset, offset, user_of(path, fd))
+        opened = Source(path, fd, size - offset, offset, user_of(fd), found)
         opened.refresh()
         yield opened
     except OSError as error:
@@ -94,7 +94,7 @@ def same(path: str, other: str) -> bool:
     return (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino)
 
 
-def user_of(path: str, fd: int, sysfs: Path = SYSFS, proc: Path = PROC) -> str:
+def user_of(fd: int, sysfs: Path = SYSFS, proc: Path = PROC) -> str:
     """Who uses an open device or file, for people; empty if nobody does that can be seen."""
     found = os.fstat(fd)
     if stat.S_ISREG(found.st_mode):
@@ -107,7 +107,8 @@ def user_of(path: str, fd: int, sysfs: Path = SYSFS, proc: Path = PROC) -> str:
         return f"in use by {', '.join(map(plain, names))}"
     try:
         # Read-only: closing a writable descriptor would make udev probe the device again.
-        os.close(open_device(path, os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK))
+        # By the descriptor: the name may be another's by now.
+        os.close(open_device(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK))
     except Busy:
         return "in use"
     return ""
@@ -118,7 +119,7 @@ def _loops_of(file: os.stat_result, sysfs: Path) -> list[str]:
     found = []
     for backing in sorted(sysfs.glob("block/loop*/loop/backing_file")):
         try:
-            other = Path(backing.read_text().rstrip("\n")).stat()
+            other = Path(backing.read_text(errors="surrogateescape").rstrip("\n")).stat()
         except OSError:
             # It went away, or its name means nothing here.
             continue

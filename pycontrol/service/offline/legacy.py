@@ -1,16 +1,19 @@
 """Bringing a spare of an earlier version to the present format, into a new place."""
 
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from uuid import UUID
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
 
 from pycontrol.errors import UsageError, WrongDevice
 from pycontrol.metadata import SECTOR
 from pycontrol.metadata.convert import Converted, convert
+from pycontrol.metadata.layout import DEFAULT_COPIES, DEFAULT_SPACING
 from pycontrol.metadata.legacy import Old, read_old
 from pycontrol.metadata.reader import Read
-from pycontrol.service.imagefile import Destination, Piece, examine, write_snapshot
-from pycontrol.service.source import same, source
+from pycontrol.service.offline.imagefile import Destination, Piece, examine, write_snapshot
+from pycontrol.service.offline.source import same, source
+from pycontrol.service.progress import Progress, silent
 from pycontrol.text import plain
 
 
@@ -18,11 +21,12 @@ from pycontrol.text import plain
 class Choices:
     """Of the new spare; ``spacing`` in sectors, ``block_size`` in bytes, ``sectors`` None for as before."""
 
-    uuid: UUID
-    time: int
-    copies: int
-    spacing: int
-    block_size: int
+    uuid: UUID = field(default_factory=uuid4)
+    time: int = field(default_factory=lambda: int(time.time()))
+    """Seconds since 1970."""
+    copies: int = DEFAULT_COPIES
+    spacing: int = DEFAULT_SPACING
+    block_size: int = 512
     sectors: int | None = None
 
 
@@ -42,8 +46,9 @@ def look(path: str) -> Old:
         return opened.look(read_old)
 
 
-def plan_import(path: str, out: str, choices: Choices) -> Import:
+def plan_import(path: str, out: str, choices: Choices | None = None, progress: Progress = silent) -> Import:
     """Read the old metadata, and see what would become of each sector; writes nothing."""
+    choices = choices or Choices()
     if same(path, out):
         raise UsageError(f"{plain(out)} is the old spare itself; name another place")
     with source(path) as opened:
@@ -54,9 +59,15 @@ def plan_import(path: str, out: str, choices: Choices) -> Import:
                 f"{plain(path)} ends before the data of {len(behind)} remaps; give the whole old spare"
             )
         spare_sectors = choices.sectors or old.spare_sectors
+        advance = progress("reading", sum(entry.active for entry in old.entries))
+
+        def readable(sector: int) -> bool:
+            advance(1)
+            return _sector(opened.read, sector) is not None
+
         try:
             converted = convert(
-                old, lambda sector: _sector(opened.read, sector) is not None, uuid=choices.uuid,
+                old, readable, uuid=choices.uuid,
                 spare_sectors=spare_sectors, copies=choices.copies, spacing=choices.spacing,
                 block_size=choices.block_size, time=choices.time,
             )  # fmt: skip
@@ -65,10 +76,16 @@ def plan_import(path: str, out: str, choices: Choices) -> Import:
     return Import(path, old, converted, examine(out, spare_sectors))
 
 
-def carry_out(plan: Import) -> None:
+def carry_out(plan: Import, progress: Progress = silent) -> None:
     """Copy the data of every remap to its new place, then write the metadata."""
     with source(plan.path) as opened:
-        write_snapshot(plan.destination, plan.converted.snapshot, _data(opened.read, plan))
+        write_snapshot(
+            plan.destination,
+            plan.converted.snapshot,
+            _data(opened.read, plan),
+            data_bytes=len(plan.converted.moves) * SECTOR,
+            progress=progress,
+        )
 
 
 def _data(read: Read, plan: Import) -> Iterator[Piece]:

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from pycontrol.metadata import Loaded, Survey, load, survey
-from pycontrol.service.source import source
+from pycontrol.service.offline.meta import reading
+from pycontrol.service.offline.source import source
+from pycontrol.service.progress import Progress, silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,14 @@ def look_at_headers(path: str, uuid: UUID | None = None, *, offset: int = 0) -> 
         return opened.look(lambda read, size: survey(read, size, uuid)), opened.in_use
 
 
-def inspect(path: str, uuid: UUID | None = None, *, offset: int = 0) -> Inspection:
+def inspect(
+    path: str, uuid: UUID | None = None, *, offset: int = 0, progress: Progress = silent
+) -> Inspection:
     """Read the metadata from a device or an image file, opened read-only.
 
     ``offset`` is the byte at which the spare begins.  MetadataError says why there is
     none; the other errors are about the device.
     """
     with source(path, offset) as opened:
-        loaded = opened.look(lambda read, size: load(read, size, uuid=uuid))
+        loaded = opened.look(lambda read, size: load(reading(read, size, uuid, progress), size, uuid=uuid))
         return Inspection(path, opened.size, loaded, opened.in_use)

@@ -14,14 +14,19 @@ from pycontrol import metadata
 from pycontrol.errors import Busy, DeviceIoError, UsageError, WrongDevice
 from pycontrol.metadata import BLOCK, SECTOR, Read, Snapshot
 from pycontrol.service import signatures
-from pycontrol.service.blockdev import open_device, write_durably
-from pycontrol.service.source import source, user_of
+from pycontrol.service.blockdev import Seen, check_same, open_device, seen, write_durably
+from pycontrol.service.offline.source import source, user_of
+from pycontrol.service.progress import Advance, Progress, silent
 from pycontrol.text import plain
 
 _CHUNK: Final = 1 << 20
 
 Piece = tuple[int, bytes]
 """Bytes, and the offset at which they belong."""
+
+
+class _NotWritten(DeviceIoError):
+    """Writing failed half way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,8 @@ class Destination:
     path: str
     new: bool
     loses: tuple[str, ...] = ()
+    seen: Seen | None = None
+    """What is there; it must be the same still when it is written.  None for a new file."""
 
 
 def examine(path: str, sectors: int) -> Destination:
@@ -45,7 +52,7 @@ def examine(path: str, sectors: int) -> Destination:
                 f"{plain(path)} has {found.size // SECTOR} sectors, but the spare has {sectors}; name a"
                 " device or file of that size, or a new file"
             )
-        return Destination(path, False, tuple(_contents(found.read, found.size)))
+        return Destination(path, False, tuple(_contents(found.read, found.size)), found.seen)
 
 
 def _contents(read: Read, size: int) -> list[str]:
@@ -60,42 +67,71 @@ def _contents(read: Read, size: int) -> list[str]:
     return [*marks, f"dm-remap metadata {loaded.uuid} with {len(loaded.records)} records"]
 
 
-def write_snapshot(destination: Destination, snapshot: Snapshot, data: Iterable[Piece] = ()) -> None:
+def write_snapshot(
+    destination: Destination,
+    snapshot: Snapshot,
+    data: Iterable[Piece] = (),
+    *,
+    data_bytes: int = 0,
+    progress: Progress = silent,
+) -> None:
     """Make an image of a state; a new file is sparse and only there if all went well.
 
-    ``data`` are pieces of the spare's data area, written first.  Headers come last, when
-    all that they lead to is durable.
+    ``data`` are pieces of the spare's data area, ``data_bytes`` in all, written first.  Headers
+    come last, when all that they lead to is durable.
     """
     region = snapshot.geometry.region * SECTOR
     wipe = [] if destination.new else [(at, bytes(BLOCK)) for at in range(0, region, BLOCK)]
     steps: list[Iterable[Piece]] = [wipe, data, snapshot.blocks(), snapshot.headers()]
     size = snapshot.header.spare_sectors * SECTOR
-    with _created(destination.path, size) if destination.new else locked(destination.path) as fd:
-        write_steps(fd, destination.path, steps)
+    path, before = destination.path, destination.seen
+    with _created(path, size) if destination.new else locked(path, before) as fd:
+        # The log, and of each copy a header and an info block.
+        blocks = (snapshot.header.log_blocks + 2) * snapshot.header.copies
+        total = blocks * BLOCK + data_bytes + len(wipe) * BLOCK
+        write_steps(fd, destination.path, steps, progress("writing", total))
 
 
-def write_steps(fd: int, path: str, steps: Iterable[Iterable[Piece]]) -> None:
-    """Write; what one step wrote is durable before the next one is begun."""
+def write_steps(
+    fd: int, path: str, steps: Iterable[Iterable[Piece]], advance: Advance = lambda done: None
+) -> None:
+    """Write; what one step wrote is durable before the next one is begun.
+
+    ``advance`` is told the bytes.
+    """
     try:
         for step in steps:
-            write_durably(fd, step)
+            write_durably(fd, _counted(step, advance))
     except OSError as error:
-        raise DeviceIoError(
+        raise _NotWritten(
             f"writing {plain(path)} failed: {error.strerror}; what it holds now is not complete"
         ) from error
+
+
+def _counted(step: Iterable[Piece], advance: Advance) -> Iterator[Piece]:
+    for offset, data in step:
+        yield offset, data
+        # Asked for the next one: this one is written.
+        advance(len(data))
 
 
 def write_text(path: str, pieces: Iterable[str]) -> None:
     """A new file with this text, which is only there if all went well."""
 
-    def placed() -> Iterator[Piece]:
-        offset = 0
-        for piece in pieces:
-            yield offset, piece.encode()
-            offset += len(piece.encode())
-
     with _created(path, 0) as fd:
-        write_steps(fd, path, [placed()])
+        write_steps(fd, path, [_gathered(pieces)])
+
+
+def _gathered(pieces: Iterable[str]) -> Iterator[Piece]:
+    """Text one behind the other, in pieces that are worth a system call."""
+    offset, data = 0, bytearray()
+    for piece in pieces:
+        data += piece.encode()
+        if len(data) >= _CHUNK:
+            yield offset, bytes(data)
+            offset += len(data)
+            data.clear()
+    yield offset, bytes(data)
 
 
 @contextmanager
@@ -115,26 +151,48 @@ def _created(path: str, size: int) -> Iterator[int]:
             raise DeviceIoError(f"{shown} cannot be made: {error.strerror}") from error
         yield fd
         os.fsync(fd)
-    except BaseException:
+        _sync_directory(path)
+    except BaseException as error:
         Path(path).unlink(missing_ok=True)
+        if isinstance(error, _NotWritten) and isinstance(error.__cause__, OSError):
+            reason = error.__cause__.strerror
+            raise DeviceIoError(f"writing {shown} failed: {reason}; nothing of it was kept") from error
         raise
     finally:
         os.close(fd)
 
 
-@contextmanager
-def locked(path: str) -> Iterator[int]:
-    """A descriptor to write with that nobody else has: O_EXCL for a device, a lock for all."""
-    exclusive = os.O_EXCL if stat.S_ISBLK(Path(path).stat().st_mode) else 0
-    fd = open_device(path, os.O_RDWR | exclusive)
+def _sync_directory(path: str) -> None:
+    """Make the name of a new file as durable as what is in it."""
+    fd = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        os.fsync(fd)
+    except OSError as error:
+        # Some file systems cannot, which is no reason to give up the file.
+        if error.errno != errno.EINVAL:
+            raise DeviceIoError(f"writing {plain(path)} failed: {error.strerror}") from error
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def locked(path: str, before: Seen | None = None) -> Iterator[int]:
+    """A descriptor to write with that nobody else has: O_EXCL for a device, a lock for all.
+
+    WrongDevice if it is not what was seen ``before``.
+    """
+    # O_EXCL means nothing for a file, and O_NONBLOCK nothing for either.
+    fd = open_device(path, os.O_RDWR | os.O_EXCL | os.O_NONBLOCK)
+    try:
+        regular = stat.S_ISREG(seen(fd, path).kind)
+        check_same(fd, path, before)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno != errno.EWOULDBLOCK:
                 raise DeviceIoError(f"{plain(path)} cannot be locked: {error.strerror}") from error
             raise Busy(f"{plain(path)} is in use by another program; wait for it") from error
-        if not exclusive and (user := user_of(path, fd)):
+        if regular and (user := user_of(fd)):
             raise Busy(f"{plain(path)} is {user}; release it first")
         yield fd
     finally:

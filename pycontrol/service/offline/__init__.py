@@ -1,0 +1,1 @@
+"""Metadata of a spare that need not be in use."""

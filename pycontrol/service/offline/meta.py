@@ -1,0 +1,217 @@
+"""What the ``dmremapctl meta`` commands do, without printing or asking.
+
+Reading opens read-only and never writes.  What writes comes in two parts: first a look
+that says what would be lost, then the deed; between the two the command asks the user.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from pycontrol import metadata
+from pycontrol.errors import Busy
+from pycontrol.metadata import SECTOR, Geometry, Loaded, Read, Report, Severity, Snapshot
+from pycontrol.metadata.dump import read_dump, to_json, to_text
+from pycontrol.metadata.layout import MAX_COPIES, MAX_SHIFT
+from pycontrol.metadata.repair import mended, repair
+from pycontrol.metadata.sanity import segments_of
+from pycontrol.metadata.search import Hit
+from pycontrol.metadata.search import search as metadata_search
+from pycontrol.service.blockdev import Seen
+from pycontrol.service.offline.imagefile import (
+    Destination,
+    copy_sparse,
+    examine,
+    locked,
+    write_snapshot,
+    write_steps,
+)
+from pycontrol.service.offline.source import Source, source
+from pycontrol.service.progress import Progress, silent, telling
+from pycontrol.text import plain
+
+Range = tuple[int, int]
+"""Offset and length in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check found on ``path``; ``in_use`` says by whom, for people, or is empty."""
+
+    path: str
+    report: Report
+    in_use: str
+
+
+def check(path: str, uuid: UUID | None = None, *, offset: int = 0, progress: Progress = silent) -> Checked:
+    """Everything that is wrong with the metadata of a device or image file.
+
+    ``offset`` is the byte at which the spare begins, here and below.
+    """
+    with source(path, offset) as opened:
+        report = opened.look(
+            lambda read, size: metadata.check(reading(read, size, uuid, progress), size, uuid)
+        )
+        return Checked(path, report, opened.in_use)
+
+
+def load(path: str, uuid: UUID | None = None, *, offset: int = 0, progress: Progress = silent) -> Loaded:
+    """The state of a device or image file; MetadataError where there is none."""
+    with source(path, offset) as opened:
+        return opened.look(
+            lambda read, size: metadata.load(reading(read, size, uuid, progress), size, uuid=uuid)
+        )
+
+
+def reading(read: Read, size: int, uuid: UUID | None, progress: Progress) -> Read:
+    """``read`` for a load or a check, which tells how much of the log it has read."""
+    if progress is silent:
+        return read
+    return telling(read, progress("reading", metadata.log_bytes(read, size, uuid)))
+
+
+def dump(loaded: Loaded, *, as_json: bool = False) -> Iterator[str]:
+    """A state as text, a line at a time, or as one JSON object in pieces; docs/meta.md has both forms.
+
+    It holds all that a restore needs to make the same bytes again.
+    """
+    snapshot = Snapshot.of(loaded)
+    return to_json(snapshot) if as_json else to_text(snapshot)
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """What a restore would do: write ``snapshot`` over what ``destination`` says is lost by it."""
+
+    destination: Destination
+    snapshot: Snapshot
+
+
+def plan_restore(lines: Iterable[str], path: str) -> Restore:
+    """Read a dump, and look what writing it to ``path`` would destroy; writes nothing.
+
+    DumpError (a UsageError) if it is no dump, WrongDevice if ``path`` is of another size than
+    the spare was.
+    """
+    snapshot = read_dump(lines)
+    return Restore(examine(path, snapshot.header.spare_sectors), snapshot)
+
+
+def restore(plan: Restore, progress: Progress = silent) -> None:
+    """Write the state where it was planned to go."""
+    write_snapshot(plan.destination, plan.snapshot, progress=progress)
+
+
+def backup(
+    path: str, out: str, uuid: UUID | None = None, *, offset: int = 0, progress: Progress = silent
+) -> bool:
+    """Copy all metadata, good or bad, to the same offsets of a new sparse file.
+
+    Returns whether the state could be read; if not, all is copied where metadata may be.
+    """
+    with source(path, offset) as opened:
+        return _back_up(opened, out, uuid, progress)
+
+
+def _back_up(opened: Source, out: str, uuid: UUID | None, progress: Progress) -> bool:
+    if opened.in_use:
+        # All as it stood at one moment, before the first byte is written.
+        held, known = opened.look(lambda read, size: _hold(read, size, uuid, progress))
+        read, ranges = held.read, held.ranges
+    else:
+        ranges, known = _ranges(opened.read, opened.size, uuid, progress)
+        read = opened.read
+    advance = progress("copying", sum(length for _, length in ranges))
+    copy_sparse(telling(read, advance), ranges, out, opened.size)
+    return known
+
+
+def _ranges(read: Read, size: int, uuid: UUID | None, progress: Progress) -> tuple[list[Range], bool]:
+    """Offset and length of all metadata in bytes, and whether that is known for certain."""
+    report = metadata.check(reading(read, size, uuid, progress), size, uuid)
+    if report.header is None:
+        return [(0, MAX_COPIES << MAX_SHIFT)], False
+    geometry = Geometry(report.header.copies, report.header.spacing)
+    ranges = [(0, geometry.region), *segments_of(geometry, report.header)]
+    return [(start * SECTOR, sectors * SECTOR) for start, sectors in ranges], report.loaded is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Pieces of a device in memory."""
+
+    ranges: list[Range]
+    pieces: dict[int, bytes]
+
+    def read(self, offset: int, length: int) -> bytes:
+        start = max(each for each in self.pieces if each <= offset)
+        return self.pieces[start][offset - start : offset - start + length]
+
+
+def _hold(read: Read, size: int, uuid: UUID | None, progress: Progress) -> tuple[_Held, bool]:
+    ranges, known = _ranges(read, size, uuid, progress)
+    return _Held(ranges, {start: read(start, length) for start, length in ranges}), known
+
+
+def search(path: str, progress: Progress = silent) -> Iterator[Hit]:
+    """Every block of ours on a device or in a file, wherever."""
+    with source(path) as opened:
+        yield from metadata_search(opened.read, opened.size, progress("searching", opened.size))
+
+
+def size_of(path: str) -> int:
+    """Bytes of a device or image file."""
+    with source(path) as opened:
+        return opened.size
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What a repair of the spare that begins at byte ``offset`` of ``path`` would do.
+
+    ``needed`` is false where nothing is wrong that it could mend.
+    """
+
+    path: str
+    offset: int
+    loaded: Loaded
+    needed: bool
+    seen: Seen
+
+
+def plan_repair(
+    path: str, uuid: UUID | None = None, *, offset: int = 0, progress: Progress = silent
+) -> Repair:
+    """Look what is to be mended; MetadataError where the state cannot be had."""
+    with source(path, offset) as opened:
+        if opened.in_use:
+            raise Busy(
+                f"{plain(path)} is {opened.in_use}; 'dmremapctl message NAME repair' mends a spare in use"
+            )
+        report = metadata.check(reading(opened.read, opened.size, uuid, progress), opened.size, uuid)
+        loaded = report.loaded or metadata.load(opened.read, opened.size, uuid=uuid)
+    mended(loaded)  # If that cannot be, it is said before anything is asked or written.
+    wrong = [finding for finding in report.findings if finding.severity is not Severity.NOTE]
+    return Repair(path, offset, loaded, any(finding.kind != "size" for finding in wrong), opened.seen)
+
+
+def repair_to(plan: Repair, out: str, progress: Progress = silent) -> None:
+    """Write the mended metadata to a new sparse file, at the same offsets."""
+    write_snapshot(Destination(out, new=True), mended(plan.loaded), progress=progress)
+
+
+def repair_in_place(
+    plan: Repair, backup_to: str, uuid: UUID | None = None, progress: Progress = silent
+) -> None:
+    """Mend a device or image, after a backup; what changed since the plan is refused."""
+    with locked(plan.path, plan.seen) as fd:
+        opened = Source(plan.path, fd, os.lseek(fd, 0, os.SEEK_END) - plan.offset, plan.offset, "", plan.seen)
+        opened.refresh()
+        _back_up(opened, backup_to, uuid, progress)
+        again = metadata.load(reading(opened.read, opened.size, uuid, progress), opened.size, uuid=uuid)
+        if Snapshot.of(again) != Snapshot.of(plan.loaded):
+            raise Busy(f"{plain(plan.path)} has changed meanwhile; look at it again")
+        steps = [[(plan.offset + at, block) for at, block in step] for step in repair(again)]
+        advance = progress("mending", sum(len(block) for step in steps for _, block in step))
+        write_steps(fd, plan.path, steps, advance)

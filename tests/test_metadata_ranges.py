@@ -1,0 +1,58 @@
+"""Ranges as columns, against what is said of them one by one."""
+
+from array import array
+from itertools import combinations, pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pycontrol.metadata.ranges import apart, bounds, either, merged, picked, touched
+
+RANGES = st.lists(st.tuples(st.integers(0, 60), st.sampled_from([4, 4, 4, 1, 2, 7])), max_size=12)
+
+
+def columns(ranges: list[tuple[int, int]]) -> tuple["array[int]", "array[int]"]:
+    return array("Q", [start for start, _ in ranges]), array("Q", [sectors for _, sectors in ranges])
+
+
+@given(RANGES)
+def test_bounds_are_sorted_each_by_itself(ranges: list[tuple[int, int]]) -> None:
+    starts, ends = bounds(*columns(ranges))
+    assert list(starts) == sorted(start for start, _ in ranges)
+    assert list(ends) == sorted(start + sectors for start, sectors in ranges)
+
+
+@given(RANGES, st.integers(0, 60), st.integers(1, 9))
+def test_ranges_that_share_a_sector(ranges: list[tuple[int, int]], start: int, sectors: int) -> None:
+    sets = [set(range(begin, begin + length)) for begin, length in ranges]
+    starts, ends = bounds(*columns(ranges))
+    disjoint = all(one.isdisjoint(other) for one, other in combinations(sets, 2))
+    assert apart(starts, ends) is disjoint
+    if disjoint:
+        assert touched(starts, ends, start, sectors) is any(
+            {*range(start, start + sectors)} & each for each in sets
+        )
+
+
+@given(RANGES)
+def test_union(ranges: list[tuple[int, int]]) -> None:
+    union = merged([(start, start + sectors) for start, sectors in ranges])
+    covered = [at for start, sectors in union for at in range(start, start + sectors)]
+    assert covered == sorted({at for start, sectors in ranges for at in range(start, start + sectors)})
+    assert all(one[0] + one[1] < other[0] for one, other in pairwise(union))
+
+
+@pytest.mark.parametrize("order", [[], [2], [2, 0], [1, 1, 2, 0]])
+def test_picked(order: list[int]) -> None:
+    kinds, mains = picked(order, array("H", [5, 6, 7]), array("Q", [10, 11, 12]))
+    assert (list(kinds), list(mains)) == ([5 + at for at in order], [10 + at for at in order])
+    assert (kinds.typecode, mains.typecode) == ("H", "Q")
+
+
+@pytest.mark.parametrize(
+    ("pairs", "members"),
+    [(b"", [0]), (b"\0", [0, 0]), (b"\1", [1, 1]), (b"\0\1\0", [0, 1, 1, 0]), (b"\1\1\0", [1, 1, 1, 0])],
+)
+def test_either(pairs: bytes, members: list[int]) -> None:
+    assert list(either(pairs)) == members
