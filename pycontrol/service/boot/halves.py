@@ -1,0 +1,101 @@
+"""Where the halves of a line of dmremaptab are, and that there is one spare and no copy of it."""
+
+import os
+from collections.abc import Callable, Iterable
+from uuid import UUID
+
+from pycontrol import metadata
+from pycontrol.errors import Busy, RemapError, WrongDevice
+from pycontrol.service import blockdev
+from pycontrol.service.activate import every_device
+from pycontrol.service.boot.tab import Entry, device_path
+from pycontrol.text import plain
+
+FindPaths = Callable[[], Iterable[str]]
+"""The paths of all block devices."""
+
+
+class Missing(WrongDevice):
+    """A half is not there, and may still come."""
+
+
+def find(entry: Entry, paths: FindPaths | None = None) -> tuple[str, str]:
+    """The paths of main device and spare.
+
+    Missing if one is not there; Busy if there are two spares with that uuid, since one is a copy
+    of the other and nobody knows which of them is true.
+    """
+    main = _named(entry.main)
+    if not entry.uuid:
+        # One that holds no metadata is refused later, with all that can be said of it.
+        spare = _named(entry.spare)
+        refuse_copies(spare, paths)
+        return main, spare
+    try:
+        # The link that udev makes of the uuid: only what is as large can be a copy.
+        size = blockdev.look(_named(entry.spare)).size
+    except Missing:
+        size = None
+    found = by_uuid(UUID(entry.uuid), paths or every_device, size)
+    if not found:
+        raise Missing(f"no spare with the metadata uuid {entry.uuid} is there")
+    _only_one(found)
+    return main, found[0]
+
+
+def refuse_copies(spare: str, paths: FindPaths | None = None) -> None:
+    """Busy if there is another spare with the uuid of this one, whoever holds it at present."""
+    uuid = _uuid_of(spare)
+    if uuid:
+        itself = blockdev.look(spare)
+        # Whatever holds it at present, it is one of them.
+        found = by_uuid(uuid, paths or every_device, itself.size)
+        _only_one(sorted([spare, *(path for path in found if blockdev.number(path) != itself.dev)]))
+
+
+def _only_one(found: list[str]) -> None:
+    if len(found) > 1:
+        raise Busy(
+            f"{' and '.join(map(plain, found))} have one metadata uuid; one is a copy of the other, and they"
+            " may no longer be equal: disconnect the one that is not meant"
+        )
+
+
+def _named(word: str) -> str:
+    path = device_path(word)
+    try:
+        blockdev.number(path)
+    except WrongDevice as error:
+        raise Missing(str(error)) from error
+    return blockdev.look(path).path
+
+
+def by_uuid(uuid: UUID, paths: FindPaths, size: int | None = None) -> list[str]:
+    """Every device with metadata of this uuid, of so many bytes if ``size`` is given.
+
+    Not those that are part of something else: the first block of a mirror, or of a path
+    of multipath, is that of the whole.
+    """
+    seen: dict[str, str] = {}
+    for path in paths():
+        try:
+            number = str(blockdev.number(path))
+            device = blockdev.look(path)
+            if size in (None, device.size) and not device.holders and _uuid_of(device.path, uuid) == uuid:
+                seen.setdefault(number, device.path)
+        except (RemapError, OSError):
+            # What cannot be opened or went away is no candidate.
+            continue
+    return sorted(seen.values())
+
+
+def _uuid_of(path: str, wanted: UUID | None = None) -> UUID | None:
+    with blockdev.opened(path) as fd:
+        size = blockdev.look(path).size
+        try:
+            return metadata.survey(lambda at, length: os.pread(fd, length, at), size, wanted).header.uuid
+        except metadata.OutOfService as error:
+            # A new spare to which everything was copied: activation deals with that.
+            return error.uuid if error.mark is None else None
+        except metadata.MetadataError:
+            return None
