@@ -1,7 +1,9 @@
 """What can go wrong, in three families.
 
 What was asked cannot be done (:class:`RequestError`), the machine lacks something
-(:class:`MachineError`), or something broke (:class:`BrokenError`).  A class says
+(:class:`MachineError`), or something broke (:class:`BrokenError`).  A fourth is the
+boundary's own, :class:`pycontrol.dm.errors.DmError`: what device-mapper itself answered to a
+:class:`~pycontrol.dm.ioctl.Control`, which the services turn into one of the three.  A class says
 what kind of trouble it is; the message is one sentence that ends with what to do.
 Exit codes are chosen from the class in :mod:`pycontrol.cli.failures` and nowhere else.
 """

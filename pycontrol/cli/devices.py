@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pycontrol.cli.arguments import NAME
 from pycontrol.cli.output import emit_json, facts, json_option, table
 from pycontrol.text import plain
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 @json_option
 def list_(as_json: bool) -> None:
     """List the devices.
+
+    \b
+    Example:
+      dmremapctl list
 
     JSON: a list of objects with the keys name, path, uuid, dev, open, main, spare, mode.
     """
@@ -62,19 +67,25 @@ def _row(device: "RemapDevice") -> dict[str, object]:
 
 
 def mode(device: "RemapDevice") -> str:
-    """The worst mode of the device's targets."""
+    """The worst mode of the device's targets, or why there are none."""
+    if device.moved:
+        return "evacuated"
     modes = [target.status.mode for target in device.targets]
     return next((word for word in ("Fail", "ro", "rw") if word in modes), "no table")
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", type=NAME, required=False)
 @json_option
 def status(name: str | None, as_json: bool) -> None:
     """Show the state of one device, or of all.
 
+    \b
+    Example:
+      dmremapctl status data
+
     JSON: a list of objects with the keys name, path, uuid, dev, open, event_nr, suspended,
-    readonly, deferred_remove, targets; each target has start, length, main, spare, features,
+    readonly, deferred_remove, doing, targets; each target has start, length, main, spare, features,
     used_sectors, total_sectors, remapped_extents, pending_extents, valid_copies, copies,
     sequence, read_errors, write_errors, sectors_salvaged, sectors_lost, errors, mode,
     needs_check, healthy.
@@ -83,7 +94,7 @@ def status(name: str | None, as_json: bool) -> None:
     from pycontrol.service import devices as service
 
     with Control() as control:
-        found = [service.status(control, name)] if name else service.list_devices(control)
+        found = [service.status(control, name)] if name is not None else service.list_devices(control)
     if as_json:
         emit_json([_as_json(device) for device in found])
         return
@@ -96,6 +107,8 @@ def status(name: str | None, as_json: bool) -> None:
 
 
 def _as_json(device: "RemapDevice") -> dict[str, object]:
+    from pycontrol.service.devices import doing
+
     info = device.info
     return {
         "name": info.name,
@@ -107,6 +120,7 @@ def _as_json(device: "RemapDevice") -> dict[str, object]:
         "suspended": info.suspended,
         "readonly": info.readonly,
         "deferred_remove": info.deferred_remove,
+        "doing": doing(info.name),
         "targets": [_target_json(target) for target in device.targets],
     }
 
@@ -128,12 +142,16 @@ def _target_json(target: "RemapTarget") -> dict[str, object]:
 
 
 def _show(device: "RemapDevice") -> None:
+    from pycontrol.service.devices import doing
     from pycontrol.sizes import SECTOR, human
 
     info = device.info
     states = ["suspended"] * info.suspended + ["read-only"] * info.readonly
     states += ["to be removed on last close"] * info.deferred_remove
+    states += filter(None, [plain(doing(info.name))])
     click.echo(f"{plain(device.path)}  {info.dev}  {plain(info.uuid)}  {', '.join(states) or 'active'}")
+    if not device.targets:
+        click.echo(f"  it {device.lacking}")
     for target in device.targets:
         state = target.status
         used, total = state.used_sectors * SECTOR, state.total_sectors * SECTOR
@@ -157,19 +175,31 @@ def _show(device: "RemapDevice") -> None:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", type=NAME)
 @click.option("--deferred", is_flag=True, help="If it is in use, remove it when its last user closes it.")
+@click.option("--retry", is_flag=True, help="If it is in use, wait up to a minute for the end of that.")
 @json_option
-def remove(name: str, deferred: bool, as_json: bool) -> None:
+def remove(name: str, deferred: bool, retry: bool, as_json: bool) -> None:
     """Take a device down; the spare keeps its remaps.
+
+    \b
+    Example:
+      dmremapctl remove data --retry
 
     JSON keys: name, removed (false if it waits for its last user).
     """
     from pycontrol.dm.ioctl import Control
     from pycontrol.service import devices as service
 
+    if deferred and retry:
+        raise click.UsageError("--deferred does not wait, --retry does: choose one")
     with Control() as control:
-        info = service.remove(control, name, deferred=deferred)
+        if retry:
+            from pycontrol.service.removal import remove_waiting
+
+            info = remove_waiting(control, name)
+        else:
+            info = service.remove(control, name, deferred=deferred)
     gone = not info.deferred_remove
     if as_json:
         emit_json({"name": info.name, "removed": gone})

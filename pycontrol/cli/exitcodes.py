@@ -17,11 +17,12 @@ class ExitCode(IntEnum):
     KERNEL_LACKS = 8
     REFUSED = 9
     CANCELLED = 10
+    HOSTS_FAILED = 11
 
 
 MEANING: dict[ExitCode, str] = {
     ExitCode.OK: "success",
-    ExitCode.DAMAGED: "readable but damaged (inspect, meta)",
+    ExitCode.DAMAGED: "damage was found, or something is still lost",
     ExitCode.USAGE: "wrong usage, nothing was done",
     ExitCode.BEYOND_RECOVERY: "metadata is beyond recovery",
     ExitCode.WRONG_DEVICE: "no such device, or the wrong one",
@@ -31,5 +32,6 @@ MEANING: dict[ExitCode, str] = {
     ExitCode.KERNEL_LACKS: "kernel too old, or headers or compiler missing",
     ExitCode.REFUSED: "refused by the target",
     ExitCode.CANCELLED: "cancelled by the user",
+    ExitCode.HOSTS_FAILED: "hosts of a fleet failed, each is told with its reason",
 }
 """One line for each code, for ``--help`` and the manual."""

@@ -19,16 +19,16 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (errors.DeviceIoError, ExitCode.ACCESS),
     (errors.TargetRefused, ExitCode.REFUSED),
     (errors.BeyondRecovery, ExitCode.BEYOND_RECOVERY),
-    (errors.RemapError, ExitCode.ACCESS),
     (DmNameError, ExitCode.USAGE),
     (CookieError, ExitCode.ACCESS),
     (DmError, ExitCode.REFUSED),
+    (errors.RemapError, ExitCode.ACCESS),
 )
 
 
 def expected(error: BaseException) -> bool:
     """Whether an exception is a failure to report rather than a defect to show in full."""
-    return isinstance(error, (errors.RemapError, DmError, OSError, KeyboardInterrupt))
+    return isinstance(error, (errors.RemapError, OSError, KeyboardInterrupt))
 
 
 def exit_code(error: BaseException) -> ExitCode:
@@ -58,10 +58,15 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, OSError):
         reason = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
         return plain(f"{os.fsdecode(error.filename)}: {reason}" if error.filename else reason)
-    # The package's own sentences were made of escaped parts: escaping the backslashes of an
-    # escape again would only garble it, but control characters must not pass here either.
-    words = "".join(char if char == "\\" else plain(char) for char in str(error))
-    return " ".join(words.split()) or type(error).__name__
+    return " ".join(visible(str(error)).split()) or type(error).__name__
+
+
+def visible(sentence: str) -> str:
+    """A sentence made of escaped parts, so that no control character can pass all the same.
+
+    Escaping the backslashes of an escape again would only garble it.
+    """
+    return "".join(char if char == "\\" else plain(char) for char in sentence)
 
 
 def _os_code(error: OSError) -> ExitCode:

@@ -2,12 +2,13 @@
 
 import click
 
+from pycontrol.cli.arguments import NAME
 from pycontrol.cli.output import emit_json, json_option
 from pycontrol.text import plain
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", type=NAME)
 @click.argument("sector", type=click.IntRange(min=0))
 @click.argument("count", type=click.IntRange(min=1), required=False)
 @json_option
@@ -16,18 +17,22 @@ def remap(name: str, sector: int, count: int | None, as_json: bool) -> None:
 
     What the main device can still give is copied; what it cannot give becomes pending.
 
+    \b
+    Example:
+      dmremapctl remap data 123456 8
+
     JSON keys: name, answer (the target's own words).
     """
     from pycontrol.dm.ioctl import Control
-    from pycontrol.service import devices as service
+    from pycontrol.service import messages as service
 
     with Control() as control:
-        answer = service.remap(control, name, sector, count)
-    _print(name, answer, as_json)
+        done = service.remap(control, name, sector, count)
+    _print(name, done.answer, as_json)
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", type=NAME)
 @click.argument("sector", type=click.IntRange(min=0))
 @click.argument("count", type=click.IntRange(min=1), required=False)
 @json_option
@@ -36,18 +41,22 @@ def unmap(name: str, sector: int, count: int | None, as_json: bool) -> None:
 
     Refused where the main device still fails.
 
+    \b
+    Example:
+      dmremapctl unmap data 123456 8
+
     JSON keys: name, answer (the target's own words).
     """
     from pycontrol.dm.ioctl import Control
-    from pycontrol.service import devices as service
+    from pycontrol.service import messages as service
 
     with Control() as control:
-        answer = service.unmap(control, name, sector, count)
-    _print(name, answer, as_json)
+        done = service.unmap(control, name, sector, count)
+    _print(name, done.answer, as_json)
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("name")
+@click.argument("name", type=NAME)
 @click.argument("words", nargs=-1, required=True)
 @click.option(
     "--sector",
@@ -59,13 +68,17 @@ def unmap(name: str, sector: int, count: int | None, as_json: bool) -> None:
 def message(name: str, words: tuple[str, ...], sector: int, as_json: bool) -> None:
     """Send the target a message and print its answer; try 'help'.
 
+    \b
+    Example:
+      dmremapctl message data list 0 100
+
     JSON keys: name, answer (the target's own words).
     """
     from pycontrol.dm.ioctl import Control
     from pycontrol.service import devices as service
 
     with Control() as control:
-        answer = service.message(control, name, words, sector=sector)
+        answer = service.message(control, name, words, at=sector)
     _print(name, answer, as_json)
 
 

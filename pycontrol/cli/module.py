@@ -1,19 +1,28 @@
 """``dmremapctl module``."""
 
 from pathlib import Path
+from typing import Final
 
 import click
 
+from pycontrol.cli.main import LazyGroup
 from pycontrol.cli.output import emit_json, facts, json_option
 from pycontrol.text import plain
 
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "build": ("pycontrol.cli.module:build", "Build the module, in a copy of its source."),
+    "load": ("pycontrol.cli.module:load", "Load the module and what it needs."),
+    "unload": ("pycontrol.cli.module:unload", "Unload the module."),
+    "status": ("pycontrol.cli.module:status", "Show whether it is loaded, and what there is to build it."),
+}
 
-@click.group()
+
+@click.group(cls=LazyGroup, commands_at=COMMANDS)
 def module() -> None:
     """Build, load and unload the kernel module."""
 
 
-@module.command()
+@click.command()
 @click.option("--kernel", metavar="RELEASE", help="Build for this kernel instead of the running one.")
 @click.option(
     "--source",
@@ -23,6 +32,11 @@ def module() -> None:
 @json_option
 def build(kernel: str | None, source: Path | None, as_json: bool) -> None:
     """Build the module, in a copy of its source.
+
+    \b
+    Examples:
+      dmremapctl module build
+      dmremapctl module build --kernel 6.1.0-25-amd64
 
     JSON keys: kernel, module (path).
     """
@@ -46,7 +60,7 @@ def build(kernel: str | None, source: Path | None, as_json: bool) -> None:
         click.echo(f"built {plain(path)} for {plain(release)}")
 
 
-@module.command()
+@click.command()
 @click.option(
     "--file",
     "path",
@@ -57,6 +71,11 @@ def build(kernel: str | None, source: Path | None, as_json: bool) -> None:
 @json_option
 def load(path: Path | None, parameters: tuple[str, ...], as_json: bool) -> None:
     """Load the module and what it needs.
+
+    \b
+    Examples:
+      dmremapctl module load
+      dmremapctl module load dm_remap_autosave_interval=300
 
     JSON keys: loaded (true), changed (false if it was loaded already).
     """
@@ -69,10 +88,14 @@ def load(path: Path | None, parameters: tuple[str, ...], as_json: bool) -> None:
         click.echo("module loaded" if changed else "the module was loaded already")
 
 
-@module.command()
+@click.command()
 @json_option
 def unload(as_json: bool) -> None:
     """Unload the module; refused while a device uses it.
+
+    \b
+    Example:
+      dmremapctl module unload
 
     JSON keys: loaded (false), changed (false if it was not loaded).
     """
@@ -85,11 +108,15 @@ def unload(as_json: bool) -> None:
         click.echo("module unloaded" if changed else "the module was not loaded")
 
 
-@module.command()
+@click.command()
 @click.option("--kernel", metavar="RELEASE", help="Look at this kernel instead of the running one.")
 @json_option
 def status(kernel: str | None, as_json: bool) -> None:
     """Show whether the module is loaded, and what there is to build it.
+
+    \b
+    Example:
+      dmremapctl module status
 
     JSON keys: loaded, version, users, parameters, kernel, built (path or null), headers, compiler.
     """

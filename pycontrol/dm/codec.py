@@ -54,7 +54,7 @@ class Request:
     payload: bytes = b""
 
     def encode(self, size: int) -> bytearray:
-        """A zeroed buffer of ``size`` bytes with header and payload in it."""
+        """A zeroed buffer of ``size`` bytes with header and payload in it; ValueError if they do not fit."""
         if size < HEADER_SIZE + len(self.payload):
             raise ValueError("the buffer is smaller than what it shall carry")
         buffer = bytearray(size)
@@ -88,6 +88,7 @@ class Reply:
 
     @property
     def flags(self) -> DmFlags:
+        """Of the device, as the kernel left them."""
         return self.info.flags
 
 
@@ -118,6 +119,7 @@ def text(raw: bytes) -> str:
 
 
 def align8(value: int) -> int:
+    """``value`` rounded up to a multiple of 8, as structures in a payload are."""
     return (value + 7) & ~7
 
 
@@ -135,7 +137,10 @@ def encode_table(targets: Iterable[TargetLine]) -> bytes:
 
 
 def decode_table(data: bytes, count: int) -> list[TargetLine]:
-    """Target specs of DM_TABLE_STATUS: ``next`` counts from the first spec."""
+    """The ``count`` target specs of DM_TABLE_STATUS: ``next`` counts from the first spec.
+
+    DmReplyError if they do not fit ``data``.
+    """
     lines: list[TargetLine] = []
     offset = 0
     for _ in range(count):
@@ -151,6 +156,7 @@ def decode_table(data: bytes, count: int) -> list[TargetLine]:
 
 
 def encode_message(sector: int, words: str) -> bytes:
+    """The payload of a message to the target at ``sector`` (of 512 bytes) of the device."""
     return MESSAGE.pack(sector) + words.encode() + b"\0"
 
 
@@ -168,7 +174,10 @@ def _chain(data: bytes, head: struct.Struct, next_field: int) -> Iterator[tuple[
 
 
 def decode_names(data: bytes) -> list[DeviceEntry]:
-    """The list of DM_LIST_DEVICES, with event number and uuid (interface 4.37 and later)."""
+    """The list of DM_LIST_DEVICES, with event number and uuid (interface 4.37 and later).
+
+    DmReplyError if it leads out of ``data``.
+    """
     if len(data) < NAME_LIST.size or not NAME_LIST.unpack_from(data)[0]:
         return []
     entries: list[DeviceEntry] = []
@@ -184,7 +193,10 @@ def decode_names(data: bytes) -> list[DeviceEntry]:
 
 
 def decode_versions(data: bytes) -> list[TargetVersion]:
-    """The targets of DM_LIST_VERSIONS and DM_GET_TARGET_VERSION."""
+    """The targets of DM_LIST_VERSIONS and DM_GET_TARGET_VERSION.
+
+    DmReplyError if they lead out of ``data``.
+    """
     if not data:
         return []
     return [
@@ -194,7 +206,7 @@ def decode_versions(data: bytes) -> list[TargetVersion]:
 
 
 def decode_deps(data: bytes) -> list[DevNumber]:
-    """The devices a table stands on."""
+    """The devices a table stands on; DmReplyError if ``data`` is too short for them."""
     if not data:
         return []
     if len(data) < DEPS.size:

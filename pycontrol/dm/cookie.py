@@ -21,17 +21,19 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 from pycontrol.dm.errors import CookieError
-from pycontrol.dm.types import DevNumber, DmFlags, UdevFlags
+from pycontrol.dm.types import MAPPER_DIR, DevNumber, DmFlags, UdevFlags
 
 MAGIC: Final = 0x0D4D
 UDEV_CONTROL: Final = Path("/run/udev/control")
-MAPPER_DIR: Final = Path("/dev/mapper")
 RULE: Final = "95-dm-notify.rules"
 RULE_DIRS: Final = tuple(
     Path(top) / "udev/rules.d" for top in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 )
 # udev itself kills a worker after 180 seconds.
 TIME_LIMIT: Final = 200.0
+_LOOK_EACH: Final = 1.0
+GONE_FOR: Final = 5.0
+"""Seconds without anybody at udev's socket, after which what it had in work is lost."""
 
 _IPC_RMID: Final = 0
 _SETVAL: Final = 16
@@ -43,10 +45,17 @@ _IPC_NOWAIT: Final = 0o4000
 class Semaphores(Protocol):
     """The four calls a cookie needs; OSError says what failed."""
 
-    def create(self, key: int) -> int: ...
-    def add(self, semid: int, amount: int) -> None: ...
-    def is_zero(self, semid: int) -> bool: ...
-    def destroy(self, semid: int) -> None: ...
+    def create(self, key: int) -> int:
+        """A new semaphore with the value 1, by its id; FileExistsError if the key is taken."""
+
+    def add(self, semid: int, amount: int) -> None:
+        """Change its value."""
+
+    def is_zero(self, semid: int) -> bool:
+        """Whether all have taken off what they had added; never waits."""
+
+    def destroy(self, semid: int) -> None:
+        """Remove it; who waits for it is woken by an error."""
 
 
 class _Sembuf(ctypes.Structure):
@@ -64,6 +73,7 @@ class SystemSemaphores:
         self._libc = ctypes.CDLL(None, use_errno=True)
 
     def create(self, key: int) -> int:
+        """semget(), for our user alone, and the value 1."""
         semid = self._check(self._libc.semget(key, 1, 0o600 | _IPC_CREAT | _IPC_EXCL))
         try:
             self._check(self._libc.semctl(semid, 0, _SETVAL, ctypes.c_long(1)))
@@ -73,9 +83,11 @@ class SystemSemaphores:
         return semid
 
     def add(self, semid: int, amount: int) -> None:
+        """semop() with this amount, which must not make the value negative: that would wait."""
         self._semop(semid, amount, 0)
 
     def is_zero(self, semid: int) -> bool:
+        """semop() for zero that does not wait; OSError (EIDRM, EINVAL) if the semaphore is gone."""
         try:
             self._semop(semid, 0, _IPC_NOWAIT)
         except OSError as error:
@@ -85,6 +97,7 @@ class SystemSemaphores:
         return True
 
     def destroy(self, semid: int) -> None:
+        """semctl() with IPC_RMID; OSError (EIDRM, EINVAL) if it is gone already."""
         self._check(self._libc.semctl(semid, 0, _IPC_RMID, ctypes.c_long(0)))
 
     def _semop(self, semid: int, amount: int, flags: int) -> None:
@@ -103,7 +116,23 @@ def udev_answers(control: Path = UDEV_CONTROL, rule_dirs: tuple[Path, ...] = RUL
     """Whether udev runs, has the rule that completes cookies, and is not switched off."""
     if os.environ.get("DM_DISABLE_UDEV"):
         return False
-    return control.exists() and any((top / RULE).exists() for top in rule_dirs)
+    return udev_listens(control) and any((top / RULE).exists() for top in rule_dirs)
+
+
+def udev_listens(control: Path = UDEV_CONTROL) -> bool:
+    """Whether udev runs: one that was killed leaves its socket behind."""
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(control))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:
+            # Forbidden to this user, or with others waiting to be heard: somebody is there.
+            return True
+    return True
 
 
 class Cookie:
@@ -120,11 +149,13 @@ class Cookie:
         semaphores: Semaphores | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        listens: Callable[[], bool] = udev_listens,
     ) -> None:
         self.enabled = udev_answers() if enabled is None else enabled
         self._sems = semaphores
         self._clock = clock
         self._sleep = sleep
+        self._listens = listens
         self._semid: int | None = None
         self._base = 0
 
@@ -152,25 +183,39 @@ class Cookie:
         flags |= UdevFlags.PRIMARY_SOURCE
         if self._semid is None:
             return (flags | UdevFlags.DISABLE_DM_RULES | UdevFlags.DISABLE_SUBSYSTEM_RULES) << 16
-        self._semaphores.add(self._semid, 1)
+        self._add(self._semid, 1)
         return flags << 16 | self._base
 
     def sent(self, flags: DmFlags) -> None:
-        """Tell the outcome of an armed ioctl: one that sent no uevent will never be answered."""
+        """Tell the outcome of an armed ioctl: one that sent no uevent will never be answered.
+
+        CookieError if the semaphore is gone.
+        """
         if self._semid is not None and not flags & DmFlags.UEVENT_GENERATED:
-            self._semaphores.add(self._semid, -1)
+            self._add(self._semid, -1)
 
     def wait(self) -> None:
-        """Give up our own count and wait until udev has taken the others."""
+        """Give up our own count and wait until udev has taken the others.
+
+        CookieError if udev ends meanwhile, or takes longer than :data:`TIME_LIMIT` seconds.
+        """
         if self._semid is None:
             return
         try:
             self._semaphores.add(self._semid, -1)
-            deadline = self._clock() + TIME_LIMIT
+            seen = looked = self._clock()
+            deadline = seen + TIME_LIMIT
             pause = 0.002
             # Polled rather than slept in semop(): an interrupt must be able to end it.
             while not self._semaphores.is_zero(self._semid):
-                if self._clock() > deadline:
+                now = self._clock()
+                if now - looked >= _LOOK_EACH:
+                    looked, seen = now, now if self._listens() else seen
+                if looked - seen > GONE_FOR:
+                    raise CookieError(
+                        "udev ended before it was finished with the device; start it, and 'udevadm trigger'"
+                    )
+                if now > deadline:
                     raise CookieError(
                         f"udev did not finish with the device in {TIME_LIMIT:.0f} s;"
                         " look at 'udevadm info' and the journal"
@@ -185,7 +230,10 @@ class Cookie:
             self.cancel()
 
     def cancel(self) -> None:
-        """Drop the semaphore; udev's late answers find nothing and are harmless."""
+        """Drop the semaphore; udev's late answers find nothing and are harmless.
+
+        CookieError if it cannot be removed.
+        """
         if self._semid is None:
             return
         semid, self._semid = self._semid, None
@@ -194,6 +242,13 @@ class Cookie:
         except OSError as error:
             if error.errno not in (errno.EIDRM, errno.EINVAL):
                 raise CookieError(f"cannot remove semaphore {semid}: {error.strerror}") from error
+
+    def _add(self, semid: int, amount: int) -> None:
+        try:
+            self._semaphores.add(semid, amount)
+        except OSError as error:
+            # Somebody ran 'dmsetup udevcomplete_all' meanwhile.
+            raise CookieError(f"cannot count what udev has to do: {error.strerror}") from error
 
     @property
     def _semaphores(self) -> Semaphores:
@@ -212,7 +267,10 @@ class Cookie:
 
 
 def ensure_node(name: str, dev: DevNumber, directory: Path = MAPPER_DIR) -> None:
-    """Make /dev/mapper/NAME if udev did not, for root only, as libdevmapper would."""
+    """Make /dev/mapper/NAME if udev did not, for root only, as libdevmapper would.
+
+    OSError if it cannot be made.
+    """
     node = directory / name
     wanted = os.makedev(dev.major, dev.minor)
     try:

@@ -3,8 +3,10 @@
 import errno
 import os
 
+from pycontrol.errors import RemapError
 
-class DmError(Exception):
+
+class DmError(RemapError):
     """Root of the boundary's errors."""
 
 

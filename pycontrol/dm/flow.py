@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Callable, Iterable
 
 from pycontrol.dm.cookie import Cookie, drop_node, ensure_node
-from pycontrol.dm.errors import CookieError, DmError
+from pycontrol.dm.errors import CookieError, DmError, DmIoctlError
 from pycontrol.dm.ioctl import Control, remove_retrying
-from pycontrol.dm.types import DeviceInfo, DmName, DmUuid, Ref, TargetLine
+from pycontrol.dm.types import DeviceInfo, DmCommand, DmName, DmUuid, Ref, TargetLine
 
 MakeCookie = Callable[[], Cookie]
 
@@ -24,9 +24,9 @@ def bring_up(
 
     Only the resume carries a cookie: udev's rules pass over the uevents before it.
     """
-    control.create(name, uuid)
     live = False
     try:
+        control.create(name, uuid)
         control.load(name, targets, readonly=readonly)
         with cookie() as waiting:
             info = control.resume(name, event_nr=waiting.arm())
@@ -36,8 +36,12 @@ def bring_up(
         if live and isinstance(error, CookieError):
             # The device itself is up; that udev is slow is no reason to take it down.
             raise
+        if isinstance(error, DmIoctlError) and error.command == DmCommand.DM_DEV_CREATE.name:
+            # Nothing was made, and what there is of that name or uuid is somebody else's.
+            raise
         with contextlib.suppress(DmError, OSError):
-            take_down(control, name, cookie=cookie)
+            # By its uuid: interrupted before it was made, the name may be that of another.
+            take_down(control, uuid, cookie=cookie)
         raise
     ensure_node(name, info.dev)
     return info
@@ -46,7 +50,11 @@ def bring_up(
 def take_down(
     control: Control, ref: Ref, *, deferred: bool = False, cookie: MakeCookie = Cookie
 ) -> DeviceInfo:
-    """Remove a device and wait until udev has forgotten it."""
+    """Remove a device and wait until udev has forgotten it.
+
+    With ``deferred`` one in use goes when its last user closes it.  DmIoctlError if there is no such
+    device, or it is open (EBUSY); CookieError if udev does not answer.
+    """
     name = control.info(ref).name
     with cookie() as waiting:
         if deferred:

@@ -45,7 +45,11 @@ def _system_ioctl(fd: int, number: int, buffer: bytearray) -> int:
 
 
 class Control:
-    """The control node, opened at the first ioctl."""
+    """The control node, opened at the first ioctl.
+
+    Every method raises DmIoctlError if the kernel refuses, and DmReplyError if its reply cannot be
+    understood.  Sectors are 512 bytes.
+    """
 
     def __init__(self, ioctl: IoctlCall | None = None, path: Path = CONTROL) -> None:
         self._ioctl = ioctl or _system_ioctl
@@ -62,6 +66,7 @@ class Control:
         self.close()
 
     def close(self) -> None:
+        """Close the node; a later ioctl opens it again."""
         if self._fd is not None and not self._fake:
             os.close(self._fd)
         self._fd = None
@@ -118,11 +123,17 @@ class Control:
         return self._call(DmCommand.DM_DEV_REMOVE, f"remove {ref}", request).info
 
     def rename(self, ref: Ref, new: DmName, *, event_nr: int = 0) -> DeviceInfo:
+        """Give a device another name; DmIoctlError if that is taken."""
         payload = new.encode() + b"\0"
         request = _by(ref, event_nr=event_nr, payload=payload)
         return self._call(DmCommand.DM_DEV_RENAME, f"rename {ref} to {new}", request).info
 
     def suspend(self, ref: Ref, *, noflush: bool = False, skip_lockfs: bool = False) -> DeviceInfo:
+        """Hold new I/O and wait for what is under way.
+
+        ``noflush`` does not wait but lets the target queue it; ``skip_lockfs`` leaves a file
+        system on it unfrozen.
+        """
         flags = DmFlags.SUSPEND
         if noflush:
             flags |= DmFlags.NOFLUSH
@@ -135,6 +146,7 @@ class Control:
         return self._call(DmCommand.DM_DEV_SUSPEND, f"resume {ref}", _by(ref, event_nr=event_nr)).info
 
     def info(self, ref: Ref) -> DeviceInfo:
+        """What the kernel knows about a device; DmIoctlError if there is none."""
         return self._call(DmCommand.DM_DEV_STATUS, f"look up {ref}", _by(ref)).info
 
     # Tables
@@ -156,20 +168,25 @@ class Control:
         return self._call(DmCommand.DM_TABLE_CLEAR, f"clear the inactive table of {ref}", _by(ref)).info
 
     def status(self, ref: Ref, *, noflush: bool = True) -> tuple[DeviceInfo, list[TargetLine]]:
-        """The live table's status lines; ``noflush`` asks targets not to commit for it."""
+        """The device and its live table's status lines, none without one.
+
+        ``noflush`` asks targets not to commit for it.
+        """
         flags = DmFlags.NOFLUSH if noflush else DmFlags.NONE
         return self._table(f"read the status of {ref}", _by(ref, flags=flags))
 
     def table(self, ref: Ref, *, inactive: bool = False) -> tuple[DeviceInfo, list[TargetLine]]:
-        """The table lines, live or inactive."""
+        """The device and its table lines, live or ``inactive``; none without such a table."""
         flags = DmFlags.STATUS_TABLE
         if inactive:
             flags |= DmFlags.QUERY_INACTIVE_TABLE
         return self._table(f"read the table of {ref}", _by(ref, flags=flags))
 
-    def deps(self, ref: Ref) -> list[DevNumber]:
-        """The devices the live table stands on."""
-        reply = self._call(DmCommand.DM_TABLE_DEPS, f"read the dependencies of {ref}", _by(ref))
+    def deps(self, ref: Ref, *, inactive: bool = False) -> list[DevNumber]:
+        """The devices the table stands on, the live one or the inactive; none without such a table."""
+        flags = DmFlags.QUERY_INACTIVE_TABLE if inactive else DmFlags.NONE
+        request = _by(ref, flags=flags)
+        reply = self._call(DmCommand.DM_TABLE_DEPS, f"read the dependencies of {ref}", request)
         return codec.decode_deps(reply.data)
 
     # Messages and events
@@ -253,7 +270,10 @@ def remove_retrying(
     pause: float = 0.2,
     sleep: Callable[[float], None] = time.sleep,
 ) -> DeviceInfo:
-    """Remove a device nobody should hold, giving udev's probing time to let go (5 s)."""
+    """Remove a device nobody should hold, giving udev's probing time to let go.
+
+    DmIoctlError (EBUSY) if it is open still after ``tries`` with ``pause`` seconds between them.
+    """
     for _ in range(tries - 1):
         try:
             return control.remove(ref, event_nr=event_nr)

@@ -3,9 +3,12 @@
 import re
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from pathlib import Path
 from typing import Final, Self
 
 from pycontrol.dm.errors import DmNameError
+
+MAPPER_DIR: Final = Path("/dev/mapper")
 
 DM_NAME_LEN: Final = 128
 DM_UUID_LEN: Final = 129
@@ -22,6 +25,7 @@ class DmName(str):
     __slots__ = ()
 
     def __new__(cls, value: str) -> Self:
+        """``value``, or DmNameError."""
         if not _NAME.fullmatch(value) or value in {".", "..", "control"}:
             raise DmNameError(f"'{value}' cannot name a device; use letters, digits and #+-.:=@_")
         if len(value) >= DM_NAME_LEN:
@@ -35,6 +39,7 @@ class DmUuid(str):
     __slots__ = ()
 
     def __new__(cls, value: str) -> Self:
+        """``value``, or DmNameError."""
         if not _NAME.fullmatch(value):
             raise DmNameError(f"'{value}' cannot be a device-mapper uuid")
         if len(value) >= DM_UUID_LEN:
@@ -139,19 +144,22 @@ class DeviceInfo:
 
     @property
     def suspended(self) -> bool:
+        """Whether I/O is held back."""
         return bool(self.flags & DmFlags.SUSPEND)
 
     @property
     def readonly(self) -> bool:
+        """Whether its live table is read-only."""
         return bool(self.flags & DmFlags.READONLY)
 
     @property
     def has_table(self) -> bool:
+        """Whether it has a live table; without one it can have an inactive one."""
         return bool(self.flags & DmFlags.ACTIVE_PRESENT)
 
     @property
     def deferred_remove(self) -> bool:
-        """Removal was asked for and happens when the last user closes the device."""
+        """Whether removal was asked for, and happens when the last user closes the device."""
         return bool(self.flags & DmFlags.DEFERRED_REMOVE)
 
 

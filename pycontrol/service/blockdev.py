@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from pycontrol.dm.types import DevNumber
 from pycontrol.errors import AccessDenied, Busy, DeviceIoError, WrongDevice
@@ -21,9 +21,38 @@ from pycontrol.text import plain
 BLKROGET: Final = 0x125E
 BLKSSZGET: Final = 0x1268
 BLKGETSIZE64: Final = 0x80081272
+BLKGETDISKSEQ: Final = 0x80081280
 
 SYSFS: Final = Path("/sys")
 PROC: Final = Path("/proc")
+
+
+class Seen(NamedTuple):
+    """What a descriptor is open on; its name may be another's the next time it is opened."""
+
+    kind: int
+    """Block device or file, by its ``S_IFMT``."""
+    number: int
+    """Of the device, or of the one that the file is on."""
+    inode: int = 0
+    """Of a file."""
+    sequence: int = 0
+    """Of a disk: the kernel counts those that come, from Linux 5.15 on, and gives a number away anew."""
+
+
+def seen(fd: int, path: str) -> Seen:
+    """What is open there; WrongDevice if it is neither a block device nor a file."""
+    found = os.fstat(fd)
+    kind = stat.S_IFMT(found.st_mode)
+    if kind == stat.S_IFREG:
+        return Seen(kind, found.st_dev, found.st_ino)
+    if kind != stat.S_IFBLK:
+        raise WrongDevice(f"{plain(path)} is neither a block device nor an image file; name one of these")
+    try:
+        sequence = _ioctl(fd, BLKGETDISKSEQ, "=Q", path)
+    except DeviceIoError:
+        sequence = 0
+    return Seen(kind, found.st_rdev, sequence=sequence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +72,8 @@ class BlockDevice:
     identity: Identity = field(default_factory=Identity)
     known_as: tuple[Signature, ...] = ()
     """What udev found on it."""
+    seen: Seen | None = None
+    """By this it is known again when it is opened; :func:`look` always tells it."""
 
     @property
     def sectors(self) -> int:
@@ -60,10 +91,17 @@ class BlockDevice:
 
 
 def look(path: str, sysfs: Path = SYSFS, proc: Path = PROC) -> BlockDevice:
-    """Collect the facts; changes nothing on the device."""
-    dev = number(path)
+    """Collect the facts; changes nothing on the device.
+
+    WrongDevice if there is no block device at ``path``, AccessDenied or DeviceIoError if it cannot be
+    opened or asked for its geometry.
+    """
+    number(path)
     fd = open_device(path, os.O_RDONLY)
     try:
+        # All facts are those of the device that is open, whatever the name means by now.
+        found = seen(fd, path)
+        dev = DevNumber(os.major(found.number), os.minor(found.number))
         size = _ioctl(fd, BLKGETSIZE64, "=Q", path)
         logical = _ioctl(fd, BLKSSZGET, "=i", path)
         readonly = bool(_ioctl(fd, BLKROGET, "=i", path))
@@ -86,7 +124,16 @@ def look(path: str, sysfs: Path = SYSFS, proc: Path = PROC) -> BlockDevice:
         mounts=mounts(dev, proc),
         identity=Identity.from_udev(known) or from_sysfs(dev, sysfs),
         known_as=tuple(Signature(known[key], -1) for key in _signature_keys(partition) if known.get(key)),
+        seen=found,
     )
+
+
+def look_as(path: str, dev: "DevNumber | str") -> BlockDevice:
+    """The facts of the device at a path, which must have this number; WrongDevice if it has another."""
+    found = look(path)
+    if str(found.dev) != str(dev):
+        raise WrongDevice(f"{plain(path)} is another device, {found.dev} and not {dev}; is udev running?")
+    return found
 
 
 def _signature_keys(partition: bool) -> tuple[str, ...]:
@@ -95,7 +142,7 @@ def _signature_keys(partition: bool) -> tuple[str, ...]:
 
 
 def number(path: str) -> DevNumber:
-    """The device number behind a path, without opening it."""
+    """The device number behind a path, without opening it; WrongDevice if there is no block device."""
     try:
         found = Path(path).stat()
     except FileNotFoundError as error:
@@ -109,8 +156,30 @@ def number(path: str) -> DevNumber:
     return DevNumber(os.major(found.st_rdev), os.minor(found.st_rdev))
 
 
-def open_device(path: str, flags: int) -> int:
-    """Open, with each refusal in words.  O_EXCL on a block device asks for sole use."""
+def open_device(what: "str | BlockDevice", flags: int) -> int:
+    """Open, with each refusal in words.  O_EXCL on a block device asks for sole use.
+
+    A device that was looked at before must be the same one still: WrongDevice if its name is
+    another's by now.
+    """
+    if isinstance(what, str):
+        return _open(what, flags)
+    fd = _open(what.path, flags)
+    try:
+        check_same(fd, what.path, what.seen)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def check_same(fd: int, path: str, before: Seen | None) -> None:
+    """WrongDevice if what is open now is not what was seen ``before``; None for what nobody looked at."""
+    if before is not None and seen(fd, path) != before:
+        raise WrongDevice(f"{plain(path)} is not what it was a moment ago; look at it again")
+
+
+def _open(path: str, flags: int) -> int:
     try:
         return os.open(path, flags | os.O_CLOEXEC)
     except OSError as error:
@@ -150,7 +219,7 @@ def holders(place: Path) -> tuple[str, ...]:
 
 def _dm_name(entry: Path) -> str:
     try:
-        return (entry.resolve() / "dm/name").read_text().strip() or entry.name
+        return (entry.resolve() / "dm/name").read_text(errors="surrogateescape").strip() or entry.name
     except OSError:
         return entry.name
 
@@ -165,30 +234,38 @@ def mounts(dev: DevNumber, proc: Path = PROC) -> tuple[str, ...]:
     for line in lines:
         words = line.split(" ")
         if len(words) > 4 and words[2] == str(dev):
-            found.append(_octal(words[4]))
+            found.append(unescaped(words[4]))
     return tuple(dict.fromkeys(found))
 
 
-def _octal(word: str) -> str:
+def unescaped(word: str) -> str:
     """mountinfo writes blank, tab, newline and backslash as ``\\ooo``."""
     for code in ("040", "011", "012", "134"):
         word = word.replace(f"\\{code}", chr(int(code, 8)))
     return word
 
 
-def check_free(device: BlockDevice) -> None:
-    """Refuse a device that is mounted, stacked upon or otherwise held."""
+def check_unused(device: BlockDevice) -> None:
+    """Busy, and by whom, for a device that is mounted or stacked upon."""
     if device.use:
         raise Busy(f"{plain(device.path)} is {device.use}; release it first")
+
+
+def check_free(device: BlockDevice) -> None:
+    """Busy for a device that is mounted, stacked upon or otherwise held."""
+    check_unused(device)
     # Read-only: closing a writable descriptor would make udev probe the device again.
-    os.close(open_device(device.path, os.O_RDONLY | os.O_EXCL))
+    os.close(open_device(device, os.O_RDONLY | os.O_EXCL))
 
 
 @contextmanager
-def opened(path: str, *, write: bool = False, exclusive: bool = False) -> Iterator[int]:
-    """A descriptor for the length of a block."""
+def opened(what: "str | BlockDevice", *, write: bool = False, exclusive: bool = False) -> Iterator[int]:
+    """A descriptor for the length of a block, for reading or to ``write``, ``exclusive`` for sole use.
+
+    The errors are those of :func:`open_device`.
+    """
     flags = (os.O_RDWR if write else os.O_RDONLY) | (os.O_EXCL if exclusive else 0)
-    fd = open_device(path, flags)
+    fd = open_device(what, flags)
     try:
         # The target writes past the page cache; pages somebody read before that must not be believed.
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -205,13 +282,3 @@ def write_durably(fd: int, blocks: Iterable[tuple[int, bytes]]) -> None:
             done = os.pwrite(fd, view, offset)
             view, offset = view[done:], offset + done
     os.fsync(fd)
-
-
-def write_out(fd: int, path: str, blocks: list[tuple[int, bytes]]) -> None:
-    """Write ``(byte offset, data)`` to a spare that is to be activated."""
-    try:
-        write_durably(fd, blocks)
-    except OSError as error:
-        raise DeviceIoError(
-            f"writing {plain(path)} failed: {error.strerror}; nothing was activated"
-        ) from error

@@ -6,7 +6,7 @@ Between the two the command asks the user.
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
@@ -19,19 +19,23 @@ from pycontrol.dm.types import DeviceInfo, DmName, DmUuid, TargetLine
 from pycontrol.errors import BeyondRecovery, Busy, UsageError, WrongDevice
 from pycontrol.service import blockdev, signatures
 from pycontrol.service.blockdev import BlockDevice
+from pycontrol.service.contents import is_blank
 from pycontrol.service.devices import named
+from pycontrol.service.find.judge import COPIES, SPACING
+from pycontrol.service.find.judge import spacing as proposed_spacing
 from pycontrol.service.identity import Identity
 from pycontrol.service.kernel import check_target, explained, require_root
 from pycontrol.service.kernellog import KernelLog
+from pycontrol.service.move.underway import underway
+from pycontrol.service.pair import check_pair
 from pycontrol.service.status import TargetTable
+from pycontrol.service.unfinished import check_elsewhere, check_free_but_for, clear_unfinished, unfinished
 from pycontrol.sizes import MIB, SECTOR, human
 from pycontrol.text import plain
 
 if TYPE_CHECKING:
     from pycontrol import metadata
 
-COPIES: Final = 5
-SPACING: Final = 128 << 10
 MAX_COPIES: Final = 8
 MIN_SPACING: Final = 32 << 10
 MAX_SPACING: Final = 16 << 20
@@ -54,7 +58,7 @@ class Options:
     relocate_weak: bool = False
 
     def check(self) -> None:
-        """Refuse a geometry the format does not have."""
+        """UsageError for a geometry that the format does not have."""
         if self.copies is not None and not 1 <= self.copies <= MAX_COPIES:
             raise UsageError(f"--copies is 1 to {MAX_COPIES}, not {self.copies}")
         if self.spacing is not None and (
@@ -64,6 +68,9 @@ class Options:
                 f"--spacing is a power of two from {human(MIN_SPACING)} to {human(MAX_SPACING)},"
                 f" not {human(self.spacing)}"
             )
+
+
+_USUAL: Final = Options()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,18 @@ class Plan:
     """Records found on the spare."""
 
     @property
+    def overwritten(self) -> int:
+        """Bytes at the start of the spare that are overwritten at once; 0 if it is only activated."""
+        return self.copies * self.spacing if self.action is Action.FORMAT else 0
+
+    @property
+    def room(self) -> int:
+        """Bytes of the spare there are for bad sectors, about."""
+        return max(self.spare.size - self.copies * self.spacing, 0)
+
+    @property
     def table(self) -> TargetLine:
+        """The line that joins the two devices."""
         features = ["copies", str(self.copies), "spacing", str(self.spacing // SECTOR)]
         if self.relocate_weak:
             features.append("relocate_weak")
@@ -106,8 +124,17 @@ class _Found:
     records: int = 0
 
 
-def plan(control: Control, name: str, main_path: str, spare_path: str, options: Options) -> Plan:
-    """Check everything that can be checked without writing, and decide."""
+def plan(control: Control, name: str, main_path: str, spare_path: str, options: Options = _USUAL) -> Plan:
+    """Check everything that can be checked without changing anything, and decide.
+
+    Of what is on the spare: metadata of this main device is used as it is; a blank spare, or one
+    that was being formatted for it, is to be formatted; anything else is refused, unless
+    ``options`` say to format it, and is then in ``loses`` of the plan.  A device of that name that a
+    killed command has left without a table is no obstacle.
+
+    WrongDevice, Busy, UsageError or BeyondRecovery say what is wrong with the two devices;
+    AccessDenied and TargetMissing what the machine lacks.
+    """
     wanted = named(name)
     options.check()
     if blockdev.number(main_path) == blockdev.number(spare_path):
@@ -116,16 +143,22 @@ def plan(control: Control, name: str, main_path: str, spare_path: str, options: 
         )
     require_root()
     check_target(control)
+    left = unfinished(control, wanted)
     main, spare = blockdev.look(main_path), blockdev.look(spare_path)
-    warnings = _check_pair(main, spare)
-    _check_names(control, wanted)
+    if left is not None:
+        main, spare = left.without(main), left.without(spare)
+    warnings = check_pair(main, spare)
+    if left is None:
+        _check_names(control, wanted)
     for device in (main, spare):
         if device.readonly:
             raise WrongDevice(
                 f"{plain(device.path)} is read-only; 'blockdev --setrw' or its switch may change that"
             )
-        blockdev.check_free(device)
+        check_free_but_for(left, device)
     found = _examine(main, spare, options)
+    if found.action is Action.ACTIVATE:
+        check_elsewhere(control, wanted, found.uuid)
     return Plan(
         name=wanted,
         main=main,
@@ -141,22 +174,16 @@ def plan(control: Control, name: str, main_path: str, spare_path: str, options: 
     )
 
 
-def _check_pair(main: BlockDevice, spare: BlockDevice) -> list[str]:
-    pair = f"{plain(main.path)} and {plain(spare.path)}"
-    if not main.size or not spare.size:
-        empty = main if not main.size else spare
-        raise WrongDevice(f"{plain(empty.path)} has no size; is there a medium in it?")
-    same_disk = bool(main.disk) and main.disk == spare.disk
-    if same_disk and not (main.partition and spare.partition):
-        raise WrongDevice(f"{pair} overlap, one is part of the other; name another spare")
-    twins = main.identity.same_disk(spare.identity) and not (main.partition and spare.partition)
-    if not same_disk and twins:
-        raise WrongDevice(
-            f"{pair} are the same disk by two names (WWN {plain(main.identity.wwn)}); name another spare"
-        )
-    if same_disk or main.identity.same_disk(spare.identity):
-        return [f"{pair} are on the same disk; if it fails, both fail"]
-    return []
+def proposed(control: Control, decided: Plan, options: Options) -> Plan:
+    """The plan with a geometry that fits the spare, where it is to be formatted and none was chosen.
+
+    Looks again: what lies further behind on the spare must be blank as well.
+    """
+    if decided.action is not Action.FORMAT or options.spacing is not None:
+        return decided
+    copies = options.copies or COPIES
+    chosen = replace(options, copies=copies, spacing=proposed_spacing(decided.spare.size, copies))
+    return plan(control, decided.name, decided.main.path, decided.spare.path, chosen)
 
 
 def _check_names(control: Control, name: DmName) -> None:
@@ -169,7 +196,7 @@ def _examine(main: BlockDevice, spare: BlockDevice, options: Options) -> _Found:
     """Read the spare's metadata region and decide what to do with it."""
     from pycontrol import metadata
 
-    with blockdev.opened(spare.path) as fd:
+    with blockdev.opened(spare) as fd:
 
         def read(offset: int, length: int) -> bytes:
             return os.pread(fd, length, offset)
@@ -182,13 +209,21 @@ def _examine(main: BlockDevice, spare: BlockDevice, options: Options) -> _Found:
             fresh.loses.append(shown)
         try:
             loaded = metadata.load(read, spare.size)
+        except metadata.OutOfService as error:
+            from pycontrol.service.formatting import was_interrupted
+
+            nothing = was_interrupted(error.mark, main) and not shown
+            if not (nothing or options.format):
+                raise WrongDevice(f"{where}: {plain(error)}; --format makes a fresh spare of it") from error
+            if not nothing:
+                fresh.loses.append("a spare that is out of service")
         except metadata.Unsupported as error:
             if not options.format:
                 raise WrongDevice(f"{where}: {plain(error)}; use a newer dm-remap, or --format") from error
             fresh.loses.append("dm-remap metadata of a newer format")
         except metadata.NotOurs as error:
             region = fresh.copies * fresh.spacing
-            blank = _is_zero(read, min(region, spare.size))
+            blank = is_blank(read, min(region, spare.size))
             what = shown or ("" if blank else f"data in its first {human(region)}")
             if what and not options.format:
                 raise Busy(
@@ -254,48 +289,28 @@ def _check_room(spare: BlockDevice, found: _Found) -> None:
         )
 
 
-def _is_zero(read: signatures.Read, length: int) -> bool:
-    step = 64 << 10
-    return all(not any(read(offset, min(step, length - offset))) for offset in range(0, length, step))
-
-
 def carry_out(
     control: Control, decided: Plan, *, cookie: MakeCookie = Cookie, now: int | None = None
 ) -> DeviceInfo:
-    """Format if planned, then bring the device up; the half-made one is removed on failure."""
-    if decided.action is Action.FORMAT:
-        _format(decided, int(time.time()) if now is None else now)
-    log = KernelLog()
-    try:
-        with explained(log):
-            return bring_up(
-                control, decided.name, DmUuid(f"{UUID_PREFIX}{decided.uuid}"), [decided.table], cookie=cookie
-            )
-    finally:
-        log.close()
+    """Format if planned, then bring the device up; a half-made one is removed, before and on failure.
 
+    Busy if somebody else was quicker, with the same name or the same spare.
+    """
+    with (
+        underway(decided.name, "create"),
+        underway(DmName(str(decided.spare.dev)), f"create of {decided.name}"),
+    ):
+        clear_unfinished(control, decided.name, cookie=cookie)
+        for device in (decided.main, decided.spare):
+            blockdev.check_free(device)
+        if decided.action is Action.FORMAT:
+            from pycontrol.service.formatting import write_fresh
 
-def _format(decided: Plan, now: int) -> None:
-    """Zero the region, then write the fresh copies; sole use of the spare meanwhile."""
-    from pycontrol import metadata
-
-    try:
-        blocks = metadata.fresh(
-            uuid=decided.uuid,
-            main_sectors=decided.main.sectors,
-            spare_sectors=decided.spare.sectors,
-            copies=decided.copies,
-            spacing=decided.spacing // SECTOR,
-            block_size=max(decided.main.logical_block, decided.spare.logical_block),
-            main_id=str(decided.main.identity),
-            name=str(decided.name),
-            time=now,
-        )
-    except ValueError as error:
-        raise WrongDevice(f"{plain(decided.spare.path)} cannot be formatted: {plain(error)}") from error
-    zeroes = bytes(decided.spacing)
-    region = [(slot * decided.spacing, zeroes) for slot in range(decided.copies)]
-    with blockdev.opened(decided.spare.path, write=True, exclusive=True) as fd:
-        # Two steps, each made durable: a cut in between leaves an all-zero region, never a mixture.
-        blockdev.write_out(fd, decided.spare.path, region)
-        blockdev.write_out(fd, decided.spare.path, blocks)
+            write_fresh(decided, int(time.time()) if now is None else now)
+        log = KernelLog()
+        try:
+            with explained(log):
+                uuid = DmUuid(f"{UUID_PREFIX}{decided.uuid}")
+                return bring_up(control, decided.name, uuid, [decided.table], cookie=cookie)
+        finally:
+            log.close()

@@ -1,23 +1,32 @@
-"""The devices there are: list, status, remove, remap, unmap, message."""
+"""The devices there are: list, status, remove, message.
+
+What only those need that change something is imported there: ``status`` shall be quick.
+"""
 
 import errno
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from pycontrol import TARGET, UUID_PREFIX
-from pycontrol.dm.cookie import MAPPER_DIR, Cookie
 from pycontrol.dm.errors import DmIoctlError
-from pycontrol.dm.flow import MakeCookie, take_down
 from pycontrol.dm.ioctl import Control
-from pycontrol.dm.types import DeviceInfo, DmName, DmUuid, Ref, TargetLine
+from pycontrol.dm.types import MAPPER_DIR, DeviceInfo, DmName, DmUuid, Ref, TargetLine
 from pycontrol.errors import Busy, UsageError, WrongDevice
-from pycontrol.service import blockdev
 from pycontrol.service.kernel import explained
-from pycontrol.service.kernellog import KernelLog
 from pycontrol.service.status import TargetStatus, TargetTable
 from pycontrol.text import plain
 
-LARGEST_SECTOR = (1 << 64) - 1
+if TYPE_CHECKING:
+    from pycontrol.dm.flow import MakeCookie
+
+LOCKS = Path("/run/dm-remap")
+"""Where long changes of a device are noted while they are under way."""
+
+_TRIES: Final = 25
+_PAUSE: Final = 0.2
+"""Seconds between looks whether a device is still open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +45,27 @@ class RemapDevice:
 
     info: DeviceInfo
     targets: tuple[RemapTarget, ...]
+    moved: bool = False
+    """It was evacuated: its table is another disk alone."""
+
+    @property
+    def lacking(self) -> str:
+        """What a device without a target of ours has instead, for people."""
+        if self.moved:
+            return "is on another disk alone since it was evacuated: dm-remap has no part in it any more"
+        return "has no table at present"
 
     @property
     def path(self) -> str:
+        """Of its node, which udev makes."""
         return str(MAPPER_DIR / self.info.name)
 
 
 def list_devices(control: Control) -> list[RemapDevice]:
-    """Every device with our target, also those that dmsetup made; sorted by name."""
+    """Every device with our target, also those that dmsetup made; sorted by name.
+
+    AccessDenied without root, TargetMissing without device-mapper.
+    """
     found: list[RemapDevice] = []
     with explained():
         for entry in control.list_devices():
@@ -64,7 +86,7 @@ def list_devices(control: Control) -> list[RemapDevice]:
 
 
 def status(control: Control, name: str) -> RemapDevice:
-    """One device, which must be ours."""
+    """One device, by its name or path under /dev/mapper; WrongDevice if it is not there, or not ours."""
     ref = named(name)
     with explained():
         device = _describe(control, ref)
@@ -76,7 +98,7 @@ def status(control: Control, name: str) -> RemapDevice:
 
 
 def named(name: str) -> DmName:
-    """A name from the command line; a path under /dev/mapper will do, too."""
+    """A name from the command line; a path under /dev/mapper will do, too.  UsageError if it can be none."""
     text = name.removeprefix(f"{MAPPER_DIR}/")
     try:
         return DmName(text)
@@ -93,7 +115,7 @@ def _describe(control: Control, ref: Ref) -> RemapDevice:
         for table, state in zip(tables, states, strict=False)
         if table.type == state.type == TARGET and table.start == state.start
     ]
-    return RemapDevice(info, tuple(ours))
+    return RemapDevice(info, tuple(ours), moved=[table.type for table in tables] == ["linear"])
 
 
 def _target(table: TargetLine, state: TargetLine) -> RemapTarget:
@@ -102,15 +124,23 @@ def _target(table: TargetLine, state: TargetLine) -> RemapTarget:
     )
 
 
-def remove(control: Control, name: str, *, deferred: bool = False, cookie: MakeCookie = Cookie) -> DeviceInfo:
-    """Take a device down and wait for udev; refuses one in use unless ``deferred``."""
+def remove(
+    control: Control, name: str, *, deferred: bool = False, cookie: "MakeCookie | None" = None
+) -> DeviceInfo:
+    """Take a device down and wait for udev; the spare keeps its remaps.
+
+    Busy if it is in use, unless ``deferred``: then it goes when its last user closes it.
+    """
+    from pycontrol.dm.cookie import Cookie
+    from pycontrol.dm.flow import take_down
+
     device = status(control, name)
     if device.info.open_count > 0 and not deferred:
         users = in_use(device.info)
         if users:
             raise Busy(f"{plain(device.info.name)} is {users}; release it first, or use --deferred")
     try:
-        return take_down(control, named(name), deferred=deferred, cookie=cookie)
+        return take_down(control, named(name), deferred=deferred, cookie=cookie or Cookie)
     except DmIoctlError as error:
         with explained():
             if error.errno != errno.EBUSY:
@@ -122,43 +152,55 @@ def remove(control: Control, name: str, *, deferred: bool = False, cookie: MakeC
             ) from error
 
 
-def in_use(info: DeviceInfo, sysfs: Path = blockdev.SYSFS, proc: Path = blockdev.PROC) -> str:
+def doing(name: str) -> str:
+    """Which long change of a device is under way, for people; empty if none, or it cannot be seen."""
+    if not (LOCKS / f"{name}.lock").exists():
+        return ""
+    from pycontrol.service.move.underway import said
+
+    return said(name)
+
+
+def in_use(info: DeviceInfo) -> str:
     """Who uses a device, for people; empty if it cannot be seen."""
-    mounted = blockdev.mounts(info.dev, proc)
+    from pycontrol.service import blockdev
+
+    mounted = blockdev.mounts(info.dev)
     if mounted:
         return f"mounted on {', '.join(map(plain, mounted))}"
-    held = blockdev.holders((sysfs / "dev/block" / str(info.dev)).resolve())
+    held = blockdev.holders((blockdev.SYSFS / "dev/block" / str(info.dev)).resolve())
     return f"in use by {', '.join(map(plain, held))}" if held else ""
 
 
-def message(control: Control, name: str, words: tuple[str, ...], *, sector: int = 0) -> str:
-    """Send a message to the target at ``sector`` (of the device); its answer."""
+def still_open(control: Control, name: str, *, but_for: int = 0) -> bool:
+    """Whether others have a device open, besides so many of the caller's own.
+
+    Who opens it for a moment, as udev does when it is written to or has an event, is waited for,
+    some seconds at most.
+    """
+    for attempt in range(_TRIES):
+        if attempt:
+            time.sleep(_PAUSE)
+        with explained():
+            if control.info(named(name)).open_count <= but_for:
+                return False
+    return True
+
+
+def message(control: Control, name: str, words: tuple[str, ...], *, at: int = 0) -> str:
+    """Send a message to the target at sector ``at`` of a device; its answer, without the last newline.
+
+    TargetRefused, with the kernel's sentence, if it does not take it; WrongDevice if there is no
+    such device of ours.
+    """
+    from pycontrol.service.kernellog import KernelLog
+
     if not words or any(not word or len(word.split()) != 1 or "\0" in word for word in words):
         raise UsageError("a message is made of words without blanks; try 'help'")
     ref = status(control, name).info.name
     log = KernelLog()
     try:
         with explained(log):
-            return control.message(named(ref), " ".join(words), sector=sector).rstrip("\n")
+            return control.message(named(ref), " ".join(words), sector=at).rstrip("\n")
     finally:
         log.close()
-
-
-def remap(control: Control, name: str, sector: int, count: int | None = None) -> str:
-    """Move ``count`` sectors of 512 bytes (the whole logical block if None) to the spare."""
-    return message(control, name, ("remap", *_extent(sector, count)))
-
-
-def unmap(control: Control, name: str, sector: int, count: int | None = None) -> str:
-    """Copy back, verify, and drop the record."""
-    return message(control, name, ("unmap", *_extent(sector, count)))
-
-
-def _extent(sector: int, count: int | None) -> tuple[str, ...]:
-    if not 0 <= sector <= LARGEST_SECTOR:
-        raise UsageError(f"{sector} is not a sector number")
-    if count is None:
-        return (str(sector),)
-    if not 1 <= count <= LARGEST_SECTOR - sector:
-        raise UsageError(f"{count} is not a number of sectors; it is at least 1")
-    return (str(sector), str(count))

@@ -4,7 +4,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pycontrol import TARGET
 from pycontrol.dm.errors import DmIoctlError
@@ -19,8 +19,10 @@ from pycontrol.errors import (
     TargetRefused,
     WrongDevice,
 )
-from pycontrol.service.kernellog import KernelLog
 from pycontrol.text import plain
+
+if TYPE_CHECKING:
+    from pycontrol.service.kernellog import KernelLog
 
 NEEDED: Final = (4, 37, 0)
 """The ioctl interface with DM_DEV_ARM_POLL and event numbers in the list (Linux 4.14)."""
@@ -29,6 +31,7 @@ _MODULE_WORK: Final = {"DM_TABLE_LOAD", "DM_DEV_SUSPEND", "DM_TARGET_MSG"}
 
 
 def require_root() -> None:
+    """AccessDenied for anybody but root."""
     if os.geteuid() != 0:
         raise AccessDenied("this needs root; run it with sudo")
 
@@ -49,7 +52,7 @@ def check_target(control: Control) -> TargetVersion:
 
 
 @contextmanager
-def explained(log: KernelLog | None = None) -> Iterator[None]:
+def explained(log: "KernelLog | None" = None) -> Iterator[None]:
     """Turn the boundary's errors inside the block into the package's own."""
     try:
         yield
@@ -67,15 +70,17 @@ def explain(error: DmIoctlError, logged: str = "") -> RemapError:
             f"device-mapper is not loaded ({asked}: {os.strerror(error.errno)});"
             " run 'dmremapctl module load' or 'modprobe dm-mod'"
         )
-    reason = f"{plain(logged)}" if logged else os.strerror(error.errno)
-    if error.command in _MODULE_WORK and not (error.errno == errno.EBUSY and not logged):
-        if error.errno == errno.EBUSY:
-            return Busy(f"the kernel refused to {asked}: {reason}; a device in it is in use")
-        return TargetRefused(f"the target refused to {asked}: {reason}{'' if logged else _see_log()}")
-    if error.errno in (errno.ENXIO, errno.ENODEV):
+    if error.errno in (errno.ENXIO, errno.ENODEV) and not logged:
         return WrongDevice(
             f"cannot {asked}: there is no such device; 'dmremapctl list' shows those there are"
         )
+    reason = f"{plain(logged)}" if logged else os.strerror(error.errno)
+    if error.command in _MODULE_WORK and not (error.errno == errno.EBUSY and not logged):
+        if error.errno == errno.EBUSY:
+            # A message is refused for what the device does just now, a table for its devices.
+            why = "" if error.command == "DM_TARGET_MSG" else "; a device in it is in use"
+            return Busy(f"the kernel refused to {asked}: {reason}{why}")
+        return TargetRefused(f"the target refused to {asked}: {reason}{'' if logged else _see_log()}")
     if error.errno == errno.EBUSY:
         return Busy(f"cannot {asked}: the device or its name is in use")
     if error.errno == errno.ENOTTY:

@@ -24,6 +24,7 @@ class KernelLog:
             self.close()
 
     def close(self) -> None:
+        """Stop listening; :meth:`sentence` is empty from then on."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None

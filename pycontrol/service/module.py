@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pycontrol import __version__
 from pycontrol.errors import AccessDenied, BrokenError, Busy, KernelLacks, TargetMissing, UsageError
+from pycontrol.service import trust
 from pycontrol.service.kernel import require_root
 from pycontrol.text import plain
 
@@ -20,11 +22,17 @@ SYS_NAME: Final = "dm_remap_v4"
 DEPENDS: Final = ("dm-mod", "dm-bufio")
 MODULES: Final = Path("/lib/modules")
 SYSFS: Final = Path("/sys/module")
+INSTALLED: Final = ("updates", "updates/dkms", "extra")
+"""Where modules from elsewhere are put, below a kernel's directory."""
+COMPRESSED: Final = (".xz", ".zst", ".gz")
+"""How distributions pack a kernel's modules, and DKMS then does."""
 
 # From each architecture's syscall table; those not named use asm-generic/unistd.h.
 _SYSCALLS: Final = {"x86_64": (313, 176), "i686": (350, 129), "armv7l": (379, 129), "ppc64le": (353, 129)}
 _GENERIC: Final = (273, 106)
 _RELEASE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~_-]*")
+_COMPRESSED_FILE: Final = 4
+"""MODULE_INIT_COMPRESSED_FILE: the kernel unpacks it."""
 _COMPILER: Final = re.compile(r'^CONFIG_CC_VERSION_TEXT="(\S+)', re.MULTILINE)
 
 
@@ -53,6 +61,7 @@ class ModuleStatus:
 
 
 def running() -> str:
+    """Release of the running kernel."""
     return platform.release()
 
 
@@ -71,8 +80,9 @@ def cache_dir(release: str) -> Path:
 
 
 def source_dir() -> Path:
-    """kernel/ of the checkout this package lives in."""
-    return Path(__file__).resolve().parents[2] / "kernel"
+    """kernel/ of the checkout this package lives in, or where the Debian package has the source."""
+    checkout = Path(__file__).resolve().parents[2] / "kernel"
+    return checkout if checkout.is_dir() else Path("/usr/src") / f"dm-remap-{__version__}"
 
 
 def headers(release: str, modules: Path = MODULES) -> Path:
@@ -96,10 +106,11 @@ def check_tools(build: Path) -> None:
     """Compiler and make, or which packages bring them."""
     wanted = compiler(build)
     missing = []
-    if not shutil.which(wanted):
+    path = trust.search_path()
+    if not shutil.which(wanted, path=path):
         name = re.search(r"(gcc|clang)(-\d+)?$", wanted)
         missing.append(name[0] if name else wanted)
-    missing += [tool for tool in ("make",) if not shutil.which(tool)]
+    missing += [tool for tool in ("make",) if not shutil.which(tool, path=path)]
     if missing:
         what = " and ".join(missing)
         raise KernelLacks(f"{what} missing, needed to build the module; install the package {what}")
@@ -114,6 +125,7 @@ def build(release: str, source: Path | None = None, *, modules: Path = MODULES) 
     if not (origin / "Makefile").is_file():
         raise UsageError(f"{plain(origin)} does not hold the module's source; name it with --source")
     place = cache_dir(release)
+    trust.make_private(place)
     try:
         _copy(origin, place)
     except OSError as error:
@@ -126,7 +138,10 @@ def build(release: str, source: Path | None = None, *, modules: Path = MODULES) 
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        errors="backslashreplace",
         check=False,
+        env={**os.environ, "PATH": trust.search_path()},
+        umask=0o022,
     )
     module = place / f"{MODULE}.ko"
     if done.returncode or not module.is_file():
@@ -136,7 +151,6 @@ def build(release: str, source: Path | None = None, *, modules: Path = MODULES) 
 
 def _copy(origin: Path, place: Path) -> None:
     """Only what changed, so that make rebuilds only that; what the origin lost goes, too."""
-    place.mkdir(parents=True, exist_ok=True)
     wanted = {
         path.name
         for path in origin.iterdir()
@@ -168,8 +182,14 @@ def load(module: Path | None = None, parameters: tuple[str, ...] = ()) -> bool:
     except OSError as error:
         raise UsageError(f"{plain(path)} cannot be opened: {error.strerror}") from error
     try:
+        # By the descriptor, so that what is checked is what is loaded.
+        if module is None and not trust.only_ours(os.fstat(fd)):
+            raise AccessDenied(
+                f"others than root can write to {plain(path)}; build it anew, or name it with --file"
+            )
         # finit_module(int fd, const char *params, int flags)
-        _syscall(0, ctypes.c_int(fd), ctypes.c_char_p(" ".join(parameters).encode()), ctypes.c_int(0))
+        words, flags = os.fsencode(" ".join(parameters)), _COMPRESSED_FILE if _is_compressed(path) else 0
+        _syscall(0, ctypes.c_int(fd), ctypes.c_char_p(words), ctypes.c_int(flags))
     except OSError as error:
         return _not_loaded(error, path, release)
     finally:
@@ -189,6 +209,10 @@ def _not_loaded(error: OSError, path: Path, release: str) -> bool:
         case errno.EKEYREJECTED | errno.ENOKEY:
             raise AccessDenied(
                 f"the kernel wants {shown} to be signed; sign it, or switch Secure Boot off"
+            ) from error
+        case errno.EOPNOTSUPP | errno.EINVAL if _is_compressed(path):
+            raise KernelLacks(
+                f"kernel {release} cannot unpack {shown}; run 'modprobe {MODULE}', which does that itself"
             ) from error
         case errno.ENOEXEC | errno.ENOENT:
             raise KernelLacks(
@@ -235,13 +259,14 @@ def status(release: str | None = None, *, sysfs: Path = SYSFS, modules: Path = M
         users=users(sysfs),
         parameters={path.name: _read(path) for path in sorted(place.glob("parameters/*"))},
         kernel=kernel,
-        built=find_built(kernel),
+        built=find_built(kernel, modules=modules),
         headers=tree is not None,
-        compiler=wanted if shutil.which(wanted) else "",
+        compiler=wanted if shutil.which(wanted, path=trust.search_path()) else "",
     )
 
 
 def is_loaded(sysfs: Path = SYSFS) -> bool:
+    """Whether the module is loaded, or built in."""
     return (sysfs / SYS_NAME).is_dir()
 
 
@@ -250,15 +275,15 @@ def users(sysfs: Path = SYSFS) -> int:
     return int(_read(sysfs / SYS_NAME / "refcnt") or 0)
 
 
-def find_built(release: str) -> Path | None:
-    """The module for a kernel: built here, or installed."""
-    name = f"{MODULE}.ko"
-    places = (
-        cache_dir(release) / name,
-        MODULES / release / "updates" / name,
-        MODULES / release / "updates/dkms" / name,
-    )
-    return next((place for place in places if place.is_file()), None)
+def find_built(release: str, *, modules: Path = MODULES) -> Path | None:
+    """The module for a kernel: built here, or installed, there perhaps compressed."""
+    places = (cache_dir(release), *(modules / release / place for place in INSTALLED))
+    files = (place / f"{MODULE}.ko{suffix}" for place in places for suffix in ("", *COMPRESSED))
+    return next((file for file in files if file.is_file()), None)
+
+
+def _is_compressed(path: Path) -> bool:
+    return path.suffix in COMPRESSED
 
 
 def _read(path: Path) -> str:
@@ -272,13 +297,15 @@ def _load_dependencies() -> None:
     missing = [name for name in DEPENDS if not (SYSFS / name.replace("-", "_")).is_dir()]
     if not missing:
         return
-    tool = shutil.which("modprobe", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    tool = shutil.which("modprobe", path=trust.SEARCH)
     if tool is None:
         raise KernelLacks(
             f"modprobe is missing, needed for {' and '.join(missing)}; install the package kmod"
         )
     # Built-in parts without parameters do not show in sysfs; modprobe takes them as loaded.
-    done = subprocess.run([tool, "-a", *missing], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [tool, "-a", *missing], capture_output=True, text=True, errors="backslashreplace", check=False
+    )
     if done.returncode:
         raise KernelLacks(f"the kernel lacks {' or '.join(missing)}: {plain(done.stderr.strip())}")
 

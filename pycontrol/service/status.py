@@ -139,6 +139,7 @@ class TargetTable:
 
     @classmethod
     def parse(cls, params: str) -> Self:
+        """From the words behind the target's name; StatusError if they cannot be so."""
         words = params.split()
         try:
             main, spare = words[:2]

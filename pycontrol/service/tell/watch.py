@@ -4,19 +4,18 @@ From udev where it runs (its events come after the rules, with names), else stra
 from the kernel's uevent socket.
 """
 
-import errno
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pycontrol import TARGET, UUID_PREFIX
-from pycontrol.dm.cookie import UDEV_CONTROL
-from pycontrol.errors import AccessDenied
+from pycontrol.dm.cookie import UDEV_CONTROL, udev_listens
+from pycontrol.service.tell import uevents
+from pycontrol.service.tell.uevents import Properties, kernel_name
 
-Properties = Mapping[str, str]
-Source = Iterable[Properties]
+Source = Iterable[Properties | None]
+"""Uevents; None where some were lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ def parse(properties: Properties, now: float) -> Event | None:
         name=properties.get("DM_NAME", ""),
         uuid=uuid,
         action=action,
-        device=properties.get("DEVNAME", "").removeprefix("/dev/"),
+        device=kernel_name(properties),
         seqnum=_number(properties.get("DM_SEQNUM")),
         sector=_number(properties.get("DM_SECTOR")),
         sectors=_number(properties.get("DM_SECTORS")),
@@ -77,15 +76,20 @@ def events(
     *,
     count: int | None = None,
     clock: Callable[[], float] = time.time,
+    lost: Callable[[], None] = lambda: None,
 ) -> Iterator[Event]:
     """Events of the named device, or of all of ours; ends after ``count``.
 
-    By name, so that a device may go and come back under the same watch.
+    By name, so that a device may go and come back under the same watch.  ``lost`` is called
+    where the buffer overflowed and events went missing.
     """
     left = count
     if left == 0:
         return
     for properties in source:
+        if properties is None:
+            lost()
+            continue
         event = parse(properties, clock())
         if event is None or (name is not None and event.name != name):
             continue
@@ -98,54 +102,5 @@ def events(
 
 def open_source(control: Path = UDEV_CONTROL) -> tuple[str, Source]:
     """``udev`` or ``kernel``, and the events from there; listening starts here, not later."""
-    return ("udev", udev_source()) if control.exists() else ("kernel", kernel_source())
-
-
-def udev_source() -> Source:
-    """udev's events of block devices, as pyudev gives them."""
-    import pyudev
-
-    monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="udev")
-    monitor.filter_by("block")
-    monitor.set_receive_buffer_size(4 << 20)
-    monitor.start()
-
-    def stream() -> Iterator[Properties]:
-        while True:
-            try:
-                device = monitor.poll()
-            except OSError as error:
-                if error.errno in (errno.ENOBUFS, errno.EINTR):
-                    # Events were lost to a flood; those to come are still worth having.
-                    continue
-                raise
-            if device is not None:
-                yield {str(key): str(value) for key, value in device.properties.items()}
-
-    return stream()
-
-
-def kernel_source() -> Source:
-    """The kernel's own uevents by netlink; only root's network namespace sees them."""
-    from pyroute2.netlink.uevent import MONITOR_GROUP_KERNEL, UeventSocket
-
-    socket = UeventSocket()
-    try:
-        socket.bind(groups=MONITOR_GROUP_KERNEL)
-    except OSError as error:
-        socket.close()
-        raise AccessDenied(f"the kernel's events cannot be listened to: {error.strerror}") from error
-
-    def stream() -> Iterator[Properties]:
-        with closing(socket):
-            while True:
-                try:
-                    messages = list(socket.get())
-                except OSError as error:
-                    if error.errno in (errno.ENOBUFS, errno.EINTR):
-                        continue
-                    raise
-                for message in messages:
-                    yield {key: value for key, value in message.items() if isinstance(value, str)}
-
-    return stream()
+    source = uevents.UdevUevents() if udev_listens(control) else uevents.KernelUevents()
+    return source.origin, uevents.stream(source)

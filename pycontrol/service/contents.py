@@ -1,0 +1,59 @@
+"""What lies on a device that might become a spare.  Reads it, writes nothing."""
+
+import os
+from typing import Final
+
+from pycontrol.errors import RemapError
+from pycontrol.service import blockdev, signatures
+from pycontrol.service.find.disks import Disk
+from pycontrol.service.find.judge import COPIES, SPACING, Content, Contents, region
+from pycontrol.sizes import SECTOR, human
+from pycontrol.text import plain
+
+_STEP: Final = 64 << 10
+
+
+def examine(disk: Disk) -> Contents:
+    """Signatures, metadata of ours, or other data where the metadata would lie.
+
+    A device that cannot be read is UNKNOWN, with the reason; nothing is raised for it.
+    """
+    try:
+        with blockdev.opened(disk.path) as fd:
+
+            def read(offset: int, length: int) -> bytes:
+                return os.pread(fd, length, offset)
+
+            return _examine(disk, read)
+    except RemapError as error:
+        return Contents(words=str(error))
+    except OSError as error:
+        return Contents(words=f"it cannot be read: {error.strerror}")
+
+
+def _examine(disk: Disk, read: signatures.Read) -> Contents:
+    from pycontrol import metadata
+
+    marks = [*map(plain, disk.known_as), *(plain(mark) for mark in signatures.probe(read, disk.size))]
+    if marks:
+        return Contents(Content.SOMETHING, ", ".join(dict.fromkeys(marks)))
+    try:
+        found = metadata.survey(read, disk.size)
+    except metadata.NotOurs:
+        length = min(region(COPIES, SPACING), disk.size)
+        if is_blank(read, length):
+            return Contents(Content.BLANK)
+        return Contents(Content.SOMETHING, f"data in its first {human(length)}")
+    except metadata.MetadataError as error:
+        return Contents(Content.SOMETHING, f"dm-remap metadata that is not as it should be ({plain(error)})")
+    return Contents(
+        Content.METADATA,
+        f"{plain(found.info.name) or 'unnamed'}, main {plain(found.info.main_id) or 'not known'}",
+        main_id=found.info.main_id,
+        main_size=found.header.main_sectors * SECTOR,
+    )
+
+
+def is_blank(read: signatures.Read, length: int) -> bool:
+    """Whether the first ``length`` bytes are zero."""
+    return all(not any(read(at, min(_STEP, length - at))) for at in range(0, length, _STEP))

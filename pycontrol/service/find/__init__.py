@@ -1,0 +1,1 @@
+"""Noticing: the disks there are, their health, and reading one whole for latent damage."""

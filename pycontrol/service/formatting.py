@@ -1,0 +1,53 @@
+"""Writing the metadata of a spare that nothing is remapped to yet."""
+
+from typing import TYPE_CHECKING
+
+from pycontrol import metadata
+from pycontrol.errors import WrongDevice
+from pycontrol.metadata import Geometry, Mark
+from pycontrol.service.blockdev import BlockDevice
+from pycontrol.service.directio import direct
+from pycontrol.service.move import retire
+from pycontrol.sizes import SECTOR
+from pycontrol.text import plain
+
+if TYPE_CHECKING:
+    from pycontrol.service.create import Plan
+
+
+def write_fresh(decided: "Plan", now: int) -> None:
+    """Zero the region, then write the copies; sole use of the spare meanwhile.
+
+    ``now`` is in seconds since 1970.  WrongDevice if metadata of this geometry cannot be,
+    DeviceIoError if writing failed.
+    """
+    try:
+        blocks = metadata.fresh(
+            uuid=decided.uuid,
+            main_sectors=decided.main.sectors,
+            spare_sectors=decided.spare.sectors,
+            copies=decided.copies,
+            spacing=decided.spacing // SECTOR,
+            block_size=max(decided.main.logical_block, decided.spare.logical_block),
+            main_id=str(decided.main.identity),
+            name=str(decided.name),
+            time=now,
+        )
+    except ValueError as error:
+        raise WrongDevice(f"{plain(decided.spare.path)} cannot be formatted: {plain(error)}") from error
+    geometry = Geometry(decided.copies, decided.spacing // SECTOR)
+    mark = retire.unfinished(decided.uuid, now, decided.main)
+    places = {offset for offset, _ in metadata.marked(mark, geometry)}
+    with direct(decided.spare, write=True, exclusive=True) as spare:
+        # At each moment there is the mark or a header: never half of something that nobody knows.
+        retire.begin(spare, decided.spare.size, geometry, mark)
+        spare.store(block for block in blocks if block[0] not in places)
+        retire.admit(spare, [block for block in blocks if block[0] in places])
+
+
+def was_interrupted(mark: Mark | None, main: BlockDevice) -> bool:
+    """Whether a spare with this mark was being made for this main device, and can be begun anew."""
+    if mark is None:
+        return False
+    ours = retire.unfinished(mark.uuid, mark.time, main)
+    return metadata.encode_mark(mark) == metadata.encode_mark(ours)

@@ -1,0 +1,1 @@
+"""Known damage: lists of bad blocks in and out, and filling what was lost from a copy."""

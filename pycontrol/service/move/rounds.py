@@ -1,0 +1,67 @@
+"""When to stop copying what is written meanwhile, and let I/O stand still for the rest."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from pycontrol.errors import Busy
+
+LONGEST: Final = 5.0
+"""Seconds that I/O may stand still, unless somebody says otherwise."""
+
+_GUESS: Final = 20 << 20
+"""Bytes a second, before anything was measured."""
+
+_MEASURED: Final = 4 << 20
+"""Bytes after which a rate means something."""
+
+
+class Next(Enum):
+    """What to do about what is left."""
+
+    COPY = "copy"
+    SWITCH = "switch"
+    GIVE_UP = "give up"
+
+
+@dataclass(slots=True)
+class Rounds:
+    """What was left at the beginning of each round, and how fast copying goes.  Bytes, seconds."""
+
+    longest: float = LONGEST
+    left: list[int] = field(default_factory=list)
+    copied: int = 0
+    seconds: float = 0.0
+
+    def did(self, copied: int, seconds: float) -> None:
+        """So many bytes were copied in so many seconds."""
+        self.copied += copied
+        self.seconds += seconds
+
+    def standstill(self, left: int) -> float:
+        """Seconds it would take to copy so many bytes."""
+        if self.copied < _MEASURED or not self.seconds:
+            return left / _GUESS
+        return left * self.seconds / self.copied
+
+    def again(self, name: str, left: int) -> bool:
+        """Whether to copy once more before the switch, with so many bytes left.
+
+        Busy if ``name`` is written too fast for a switch.
+        """
+        decided = self.decide(left)
+        if decided is Next.GIVE_UP:
+            raise Busy(
+                f"{name} is written faster than it can be copied: I/O would have to stand still for"
+                f" {self.standstill(left):.0f} s; try at a quieter time, or allow it with --pause"
+            )
+        return decided is Next.COPY
+
+    def decide(self, left: int) -> Next:
+        """Copy once more, as long as that makes what is left (bytes) a good deal less."""
+        self.left.append(left)
+        shrinks = len(self.left) < 3 or left * 4 < self.left[-2] * 3
+        seconds = self.standstill(left)
+        if seconds <= self.longest / 10 or (not shrinks and seconds <= self.longest):
+            return Next.SWITCH
+        return Next.COPY if shrinks else Next.GIVE_UP

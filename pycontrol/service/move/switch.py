@@ -1,0 +1,148 @@
+"""The moment at which a device leaves what it works with for something new.
+
+I/O stands still meanwhile.  The steps are taken in an order in which at each moment one of
+the two sides is the right one, and what is on the disks says which, see
+:mod:`pycontrol.metadata.mark`; if one fails they are taken back in the reverse order.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from pycontrol.dm.cookie import Cookie
+from pycontrol.dm.errors import CookieError
+from pycontrol.dm.flow import MakeCookie
+from pycontrol.dm.ioctl import Control
+from pycontrol.dm.types import DmName, TargetLine
+from pycontrol.errors import DeviceIoError, RemapError
+from pycontrol.metadata import Loaded
+from pycontrol.service.blockdev import BlockDevice
+from pycontrol.service.directio import Direct
+from pycontrol.service.move import retire
+from pycontrol.service.move.standstill import Standstill, standstill
+from pycontrol.service.taken import LetGo
+from pycontrol.text import plain
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a switch."""
+
+    made: bool = False
+    seconds: float = 0.0
+    """How long I/O stood still."""
+    warnings: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """A ^C inside the block that comes when the switch has been made ends it with a warning."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not self.made:
+                raise
+            self.warnings.append("interrupted when the switch had been made: all is done")
+
+
+@dataclass(slots=True)
+class Switch:
+    """What is the same for a new spare and for a new disk; ``now`` in seconds since 1970."""
+
+    name: DmName
+    table: TargetLine
+    """The one to switch to."""
+    old: Direct
+    """The spare that is left."""
+    new: BlockDevice
+    target: Direct
+    """The same, open to be written."""
+    now: int
+    outcome: Outcome
+    usable: bool = field(default=False, init=False)
+    """What is on the new one could be taken for the device."""
+
+    def finish(self) -> Loaded:
+        """Nothing moves any more: have everything on the new device, flushed; gives what the old spare says.
+
+        To set ``usable`` before the new device could be taken for the old one.
+        """
+        raise NotImplementedError
+
+    def arrive(self) -> None:
+        """The old spare is out of service: put the new one in service."""
+
+    def withdraw(self) -> None:
+        """Take the new spare out of service, so that it could still be put in service again."""
+
+    def spoil(self) -> None:
+        """The device went back: what is on the new one must never be used.
+
+        If the program was killed its guard does this, which knows no more than was known when
+        I/O came to stand still.
+        """
+
+    def settled(self) -> None:
+        """The device goes on with the new table; signals are held still."""
+
+    def make(self, control: Control, let_go: LetGo, cookie: MakeCookie = Cookie) -> None:
+        """Make it; the device goes on as it was if anything fails, and the error says what.
+
+        ``let_go`` is called just before the new table is loaded.
+        """
+        try:
+            guarded = standstill(control, self.name, gone_back=self.spoil, keep=(self.target.fd,))
+            with cookie() as waiting, guarded as still:
+                headers: retire.Headers | None = None
+                try:
+                    loaded = self.finish()
+                    let_go()
+                    still.load(self.table)
+                    headers = retire.Headers.of(self.old, loaded)
+                    self._retire(loaded)
+                    still.decided(on=True)
+                    self.arrive()
+                    info = still.switch(waiting.arm())
+                except BaseException as error:
+                    self._undo(headers, still, error)
+                    raise
+                # From here on there is no way back: new data may be on the new device alone.
+                self.outcome.made, self.outcome.seconds = True, still.seconds
+                self.settled()
+                waiting.sent(info.flags)
+        except CookieError as error:
+            if not self.outcome.made:
+                raise
+            self.outcome.warnings.append(str(error))
+
+    def _retire(self, loaded: Loaded) -> None:
+        went_to = retire.known_as(self.new.path, self.new.identity)
+        warning = retire.retire(self.old, loaded, went_to, self.now)
+        if warning:
+            self.outcome.warnings.append(warning)
+
+    def _undo(self, headers: retire.Headers | None, still: Standstill, cause: BaseException) -> None:
+        """Take everything back; ``headers`` are the old spare's, None if they are as they were."""
+        if headers is not None:
+            with suppress(RemapError):
+                # A new device that is dead cannot be used, and must not keep the old one from it.
+                self.withdraw()
+            try:
+                still.decided(on=False)
+                headers.put_back()
+            except RemapError as error:
+                raise DeviceIoError(
+                    f"the switch failed ({cause}), and so did going back ({error}): {self.name} stands"
+                    " still; run the command again"
+                ) from cause
+        with suppress(RemapError):
+            # What the resume may have left of the new table writes to the new device till it is gone.
+            still.go_back()
+        if not self.usable:
+            return
+        try:
+            self.spoil()
+        except RemapError as error:
+            raise DeviceIoError(
+                f"the switch failed ({cause}); {self.name} goes on as it was, but {plain(self.new.path)}"
+                f" could not be marked ({error}): never use what is on it, wipe or destroy it"
+            ) from cause

@@ -1,0 +1,1 @@
+"""Being told: events, the daemon, its hooks and metrics."""

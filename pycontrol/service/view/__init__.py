@@ -1,0 +1,1 @@
+"""Understanding: pictures, history and a verdict."""
