@@ -10,7 +10,12 @@ mkdir -p "$CACHE"
 
 # The tests in a machine, less those that choose their kernels themselves.
 VM_TESTS=(tests/vm)
-for file in build alarms fault_injection random_ioctls instructions; do VM_TESTS+=("--ignore=tests/vm/test_$file.py"); done
+for file in build alarms fault_injection random_ioctls instructions root dracut; do VM_TESTS+=("--ignore=tests/vm/test_$file.py"); done
+
+# A machine keeps one processor busy.  The tests of a file share one, so they stay together, in
+# the order that tests/conftest.py gives them.
+processors=$(nproc)
+PARALLEL=(-n $((processors > 4 ? 4 : processors)) --dist loadfile --no-loadscope-reorder)
 
 # For mmdebstrap: Debian 13 with its backports, which are taken only where asked for.
 BACKPORTS=(
@@ -24,6 +29,9 @@ say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 
 # hash_of WORD...: sixteen hex digits that stand for those words.
 hash_of() { printf '%s\n' "$@" | sha256sum | cut -c1-16; }
+
+# depends FILE: what its Depends fields name, less our own packages and their variables.
+depends() { sed -n 's/^Depends: *//p' "$1" | tr ',' '\n' | grep -Ev '\b(dmremapctl|dm-remap-[a-z]+)\b'; }
 
 # cached DIR FUNCTION: make DIR with FUNCTION unless it is there already.  FUNCTION fills a
 # directory given as $1, which gets its final name only when complete; a lock keeps two

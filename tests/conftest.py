@@ -1,25 +1,53 @@
 """Fixtures for the fast tests: no root, no kernel, no devices."""
 
 import os
+import signal
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import settings
 
 from pycontrol.dm import cookie, flow, ioctl
 from pycontrol.dm.types import DevNumber
 from pycontrol.errors import WrongDevice
-from pycontrol.service import blockdev, kernellog
+from pycontrol.service import blockdev, devices, kernellog
 from pycontrol.service.blockdev import BlockDevice
 from tests.fakes import FakeKernel
+
+if TYPE_CHECKING:
+    from tests.moving import Device, MovingKernel
+    from tests.replacement import Replacement
 
 MIB = 1 << 20
 
 
+def pytest_configure() -> None:
+    """What a shell starts in the background ignores ^C, and the tests interrupt things."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """First the files that may take longest, so that at the end nobody waits for one of them."""
+    limits: defaultdict[Path, float] = defaultdict(float)
+    for item in items:
+        if mark := item.get_closest_marker("timeout"):
+            limits[item.path] = max(limits[item.path], mark.args[0])
+    items.sort(key=lambda item: -limits[item.path])
+
+
+# A busy machine is no reason to fail.
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
+
+
 @pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
+def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeKernel:
     """A kernel with our target, behind /dev/mapper/control; no udev, no real nodes."""
     fake = FakeKernel()
     real = ioctl.Control.__init__
@@ -34,6 +62,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     monkeypatch.setattr(kernellog.KernelLog, "sentence", lambda self: "")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(devices, "LOCKS", tmp_path / "locks")
     return fake
 
 
@@ -85,3 +114,27 @@ def run() -> Iterator[Run]:
         return result
 
     yield call
+
+
+@pytest.fixture
+def moving(kernel: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "MovingKernel":
+    """A kernel that looks at the spare when a table is resumed; see tests/moving.py."""
+    from tests.moving import install
+
+    return install(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def device(moving: "MovingKernel", disks: Disks, tmp_path: Path) -> "Device":
+    """/dev/mapper/data, made of files."""
+    from tests.moving import Device
+
+    return Device(moving, disks, tmp_path)
+
+
+@pytest.fixture
+def replacement(device: "Device", monkeypatch: pytest.MonkeyPatch) -> "Replacement":
+    """Its spare is replaced."""
+    from tests.replacement import Replacement
+
+    return Replacement(device, monkeypatch)

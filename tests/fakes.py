@@ -7,7 +7,10 @@ control plane depends on it, and packs its replies by hand, not with the code un
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
+import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +18,7 @@ from dataclasses import dataclass, field
 HEADER = 312
 NO_PARAMS = {3, 4, 6, 7, 10, 16}
 BUFFER_FULL, UEVENT, DATA_OUT, DEFERRED = 1 << 8, 1 << 13, 1 << 16, 1 << 17
+QUERY_INACTIVE = 1 << 12
 ACTIVE, INACTIVE, SUSPENDED = 1 << 5, 1 << 6, 1 << 1
 
 
@@ -203,6 +207,12 @@ class FakeKernel:
 
     def _DM_TABLE_DEPS(self, name: str, uuid: str, flags: int, *_: object) -> _Answer:
         device = self._find(name, uuid)
+        if flags & QUERY_INACTIVE:
+            if device.pending is None:
+                return None, flags, device
+            numbers = [word.split(":") for line in device.pending for word in line[3].split()[:2]]
+            devs = [int(major) << 8 | int(minor) for major, minor in numbers]
+            return struct.pack(f"=II{len(devs)}Q", len(devs), 0, *devs), flags, device
         return struct.pack("=IIQQ", 2, 0, 8 << 8 | 1, (7 << 8) | 5 | (3 << 20)), flags, device
 
     def _DM_TARGET_MSG(
@@ -281,3 +291,54 @@ class FakeSemaphores:
     def destroy(self, semid: int) -> None:
         self.destroyed.append(semid)
         del self.values[semid]
+
+
+@dataclass
+class PolledKernel(FakeKernel):
+    """One whose control node can be polled, and which sends uevents as lib/kobject_uevent.c does.
+
+    ``socket`` is the listener's end.  Datagrams of a UNIX socket keep their bounds like those of
+    netlink, and a full queue makes the sender wait instead of losing any.
+    """
+
+    def __post_init__(self) -> None:
+        self.socket, self._sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.control = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.seqnum = 0
+
+    def close(self) -> None:
+        self.socket.close()
+        self._sender.close()
+        os.close(self.control)
+
+    def _DM_DEV_ARM_POLL(self, name: str, uuid: str, flags: int, *_: object) -> _Answer:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self.control)
+        return None, flags, None
+
+    def uevent(self, action: str, minor: int, **properties: object) -> None:
+        self.seqnum += 1
+        path = f"/devices/virtual/block/dm-{minor}"
+        words = [f"{action}@{path}", f"ACTION={action}", f"DEVPATH={path}", "SUBSYSTEM=block"]
+        words += [f"{key}={value}" for key, value in properties.items()]
+        words += [
+            "MAJOR=253",
+            f"MINOR={minor}",
+            f"DEVNAME=dm-{minor}",
+            "DEVTYPE=disk",
+            f"SEQNUM={self.seqnum}",
+        ]
+        self._sender.send("\0".join([*words, ""]).encode())
+
+    def dm_event(self, device: Device | None = None) -> None:
+        """dm_table_event(), or what concerns no one device."""
+        if device:
+            device.event_nr += 1
+        os.eventfd_write(self.control, 1)
+
+    def tell(self, device: Device, action: str, number: int, sector: int, sectors: int, extents: int) -> None:
+        """send_uevent() of kernel/dm-remap-v4-event.c."""
+        self.uevent(
+            "change", device.minor, DM_TARGET="dm-remap-v4", DM_ACTION=action, DM_NAME=device.name,
+            DM_UUID=device.uuid, DM_SEQNUM=number, DM_SECTOR=sector, DM_SECTORS=sectors, DM_EXTENTS=extents,
+        )  # fmt: skip

@@ -68,13 +68,13 @@ def test_number_tells_what_is_no_block_device(tmp_path: Path) -> None:
             blockdev.number(path)
 
 
-def test_write_out_goes_on_after_a_short_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writing_goes_on_after_a_short_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: real(fd, bytes(data[:3]), offset))
     path = tmp_path / "image"
     path.touch()
     with blockdev.opened(str(path), write=True) as fd:
-        blockdev.write_out(fd, str(path), [(2, b"abcdefgh"), (0, b"xy")])
+        blockdev.write_durably(fd, [(2, b"abcdefgh"), (0, b"xy")])
     assert path.read_bytes() == b"xyabcdefgh"
 
 
@@ -85,5 +85,5 @@ def test_a_failed_flush_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "fsync", fails)
     path = tmp_path / "image"
     path.touch()
-    with blockdev.opened(str(path), write=True) as fd, pytest.raises(DeviceIoError):
-        blockdev.write_out(fd, str(path), [(0, b"x")])
+    with blockdev.opened(str(path), write=True) as fd, pytest.raises(OSError, match="Input/output"):
+        blockdev.write_durably(fd, [(0, b"x")])

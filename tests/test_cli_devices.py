@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from pycontrol.cli.exitcodes import MEANING, ExitCode
-from pycontrol.service import blockdev, watch
+from pycontrol.service import blockdev
 from pycontrol.service.kernellog import KernelLog
+from pycontrol.service.tell import watch
 from tests.conftest import Run
 from tests.fakes import FakeKernel
 
@@ -42,7 +43,7 @@ def test_status_json_has_the_documented_keys_and_the_kernels_values(r0: FakeKern
     [target] = device.pop("targets")
     assert device == {
         "name": "r0", "path": "/dev/mapper/r0", "uuid": "DMREMAP-1", "dev": "253:1", "open": 0, "event_nr": 0,
-        "suspended": False, "readonly": False, "deferred_remove": False,
+        "suspended": False, "readonly": False, "deferred_remove": False, "doing": "",
     }  # fmt: skip
     assert target == {
         "start": 0, "length": 1000, "main": "8:0", "spare": "8:16", "features": ["copies", "5"],
@@ -106,10 +107,10 @@ def test_remove_of_a_device_in_use_names_the_user(
     r0: FakeKernel, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     r0.devices["r0"].open_count = 1
-    monkeypatch.setattr(blockdev, "mounts", lambda dev, proc: ("/mnt\x1b",) if str(dev) == "253:1" else ())
+    monkeypatch.setattr(blockdev, "mounts", lambda dev, *_: ("/mnt\x1b",) if str(dev) == "253:1" else ())
     result = run("remove", "r0")
     assert result.exit_code == 5 and "mounted on /mnt\\x1b" in result.stderr
-    monkeypatch.setattr(blockdev, "mounts", lambda dev, proc: ())
+    monkeypatch.setattr(blockdev, "mounts", lambda dev, *_: ())
     result = run("remove", "r0")
     assert result.exit_code == 5 and "still open" in result.stderr
     assert "r0" in r0.devices
@@ -122,22 +123,35 @@ def test_remove_deferred(r0: FakeKernel, run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "sent"),
+    ("words", "sent", "answer"),
     [
-        (("remap", "r0", "1000"), "remap 1000"),
-        (("remap", "r0", "1000", "8"), "remap 1000 8"),
-        (("unmap", "r0", "7", "1"), "unmap 7 1"),
-        (("message", "r0", "test_remap", "1000", "5000"), "test_remap 1000 5000"),
+        (("remap", "r0", "1000"), "remap 1000", "Remapped 1 sectors"),
+        (("remap", "r0", "1000", "8"), "remap 1000 8", "Remapped 7 sectors, 1 unreadable and pending"),
+        (("unmap", "r0", "7", "1"), "unmap 7 1", "Unmapped 1 sectors"),
     ],
 )
 def test_messages_as_the_target_wants_them(
-    r0: FakeKernel, run: Run, words: tuple[str, ...], sent: str
+    r0: FakeKernel, run: Run, words: tuple[str, ...], sent: str, answer: str
 ) -> None:
-    r0.answer = lambda said: f"did {said}\x1b\nsecond line"
+    r0.answer = lambda said: answer if said == sent else None
     result = run(*words)
-    assert result.stdout == f"did {sent}\\x1b\nsecond line\n"
+    assert result.stdout == f"{answer}\n"
     assert r0.messages == [(0, sent)]
-    assert json.loads(run(*words, "--json").stdout)["answer"] == f"did {sent}\x1b\nsecond line"
+    assert json.loads(run(*words, "--json").stdout)["answer"] == answer
+
+
+def test_any_message_and_its_answer_in_lines(r0: FakeKernel, run: Run) -> None:
+    r0.answer = lambda said: f"did {said}\x1b\nsecond line"
+    words = "message", "r0", "test_remap", "1000", "5000"
+    assert run(*words).stdout == "did test_remap 1000 5000\\x1b\nsecond line\n"
+    assert r0.messages == [(0, "test_remap 1000 5000")]
+    assert json.loads(run(*words, "--json").stdout)["answer"] == "did test_remap 1000 5000\x1b\nsecond line"
+
+
+def test_an_answer_of_another_version_is_said(r0: FakeKernel, run: Run) -> None:
+    r0.answer = lambda said: "Moved \x1b 7 things"
+    result = run("remap", "r0", "7")
+    assert result.exit_code == 6 and r"'Moved \x1b 7 things', which is not as documented" in result.stderr
 
 
 def test_a_message_is_addressed_to_the_target_at_a_sector(r0: FakeKernel, run: Run) -> None:
@@ -155,13 +169,21 @@ def test_bad_arguments_send_nothing(r0: FakeKernel, run: Run, words: tuple[str, 
     assert r0.messages == []
 
 
+@pytest.mark.parametrize(
+    ("error", "sentence", "code"),
+    [
+        (errno.EINVAL, "sector 9999 is beyond the device", 9),
+        # Nobody else is blamed for it, as for a table that is refused so.
+        (errno.EBUSY, "the device is suspended, resume it first", 5),
+    ],
+)
 def test_a_refused_message_brings_the_kernels_sentence(
-    r0: FakeKernel, run: Run, monkeypatch: pytest.MonkeyPatch
+    r0: FakeKernel, run: Run, monkeypatch: pytest.MonkeyPatch, error: int, sentence: str, code: int
 ) -> None:
-    r0.fail["DM_TARGET_MSG"] = errno.EINVAL
-    monkeypatch.setattr(KernelLog, "sentence", lambda self: "sector 9999 is beyond the device")
+    r0.fail["DM_TARGET_MSG"] = error
+    monkeypatch.setattr(KernelLog, "sentence", lambda self: sentence)
     result = run("remap", "r0", "9999")
-    assert result.exit_code == 9 and "sector 9999 is beyond the device" in result.stderr
+    assert result.exit_code == code and result.stderr.endswith(f": {sentence}\n")
 
 
 def test_help_tells_every_exit_code_in_every_command(run: Run) -> None:
@@ -181,7 +203,7 @@ def test_help_tells_every_exit_code_in_every_command(run: Run) -> None:
 
 
 def test_exit_codes_are_the_promised_numbers() -> None:
-    assert [code.value for code in ExitCode] == list(range(11)) and set(MEANING) == set(ExitCode)
+    assert [code.value for code in ExitCode] == list(range(12)) and set(MEANING) == set(ExitCode)
 
 
 def test_unknown_command_is_usage(run: Run) -> None:

@@ -336,6 +336,6 @@ def test_a_write_error_while_formatting_activates_nothing(
     def fails(*_: object) -> int:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(os, "pwrite", fails)
+    monkeypatch.setattr(os, "pwritev", fails)
     result = run("create", "r0", main, spare, "--yes")
     assert result.exit_code == 6 and "Input/output error" in result.stderr and kernel.devices == {}

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -37,10 +38,39 @@ def test_a_udev_that_never_answers_is_an_error_with_nothing_left_behind() -> Non
     now = iter(range(0, 100000, 60))
     with (
         pytest.raises(CookieError, match="udev did not finish"),
-        Cookie(enabled=True, semaphores=semaphores, clock=lambda: next(now), sleep=lambda s: None) as cookie,
+        Cookie(
+            enabled=True,
+            semaphores=semaphores,
+            clock=lambda: next(now),
+            sleep=lambda s: None,
+            listens=lambda: True,
+        ) as cookie,
     ):
         cookie.arm()
     assert semaphores.destroyed == [1]
+
+
+@pytest.mark.parametrize(("back_at", "outcome"), [(4, "udev did not finish"), (10_000, "udev ended before")])
+def test_a_udev_that_ends_is_not_waited_for(back_at: int, outcome: str) -> None:
+    semaphores = FakeSemaphores(udev=False)
+    now = 0
+
+    def sleep(_seconds: float) -> None:
+        nonlocal now
+        now += 1
+
+    with (
+        pytest.raises(CookieError, match=outcome),
+        Cookie(
+            enabled=True,
+            semaphores=semaphores,
+            clock=lambda: now,
+            sleep=sleep,
+            listens=lambda: now < 2 or now >= back_at,
+        ) as cookie,
+    ):
+        cookie.arm()
+    assert (now < 10) is (back_at > now) and semaphores.destroyed == [1]
 
 
 def test_a_key_in_use_is_not_used_twice() -> None:
@@ -87,12 +117,16 @@ def test_udev_is_asked_only_where_it_can_answer(tmp_path: Path, monkeypatch: pyt
     control, rules = tmp_path / "control", tmp_path / "rules.d"
     rules.mkdir()
     assert not subject.udev_answers(control, (rules,)), "no udev runs"
-    control.touch()
-    assert not subject.udev_answers(control, (rules,)), "nobody would complete the cookie"
-    (rules / "95-dm-notify.rules").touch()
-    assert subject.udev_answers(control, (rules,))
-    monkeypatch.setenv("DM_DISABLE_UDEV", "1")
-    assert not subject.udev_answers(control, (rules,))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as udev:
+        udev.bind(str(control))
+        udev.listen()
+        assert not subject.udev_answers(control, (rules,)), "nobody would complete the cookie"
+        (rules / "95-dm-notify.rules").touch()
+        assert subject.udev_answers(control, (rules,))
+        monkeypatch.setenv("DM_DISABLE_UDEV", "1")
+        assert not subject.udev_answers(control, (rules,))
+        monkeypatch.delenv("DM_DISABLE_UDEV")
+    assert control.exists() and not subject.udev_answers(control, (rules,)), "it was killed"
 
 
 def test_the_node_is_made_and_a_stale_one_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,13 @@ import errno
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from pycontrol.errors import AccessDenied, Busy, KernelLacks, TargetMissing
-from pycontrol.service import module
+from pycontrol.service import module, trust
 from pycontrol.service.kernellog import KernelLog
 from tests.conftest import Run
 
@@ -132,6 +133,46 @@ def test_load_passes_parameters_and_is_done_once(
     monkeypatch.setattr(module, "is_loaded", lambda: loaded.is_dir())
     assert not module.load(tmp_path / "m.ko")
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("suffix", ["", ".xz", ".zst", ".gz"])
+@pytest.mark.parametrize("place", ["updates", "updates/dkms", "extra"])
+def test_an_installed_module_is_found_and_loaded(
+    modules: Path, monkeypatch: pytest.MonkeyPatch, place: str, suffix: str
+) -> None:
+    calls: list[tuple[object, ...]] = []
+    monkeypatch.setattr(module, "_syscall", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(module, "_load_dependencies", lambda: None)
+    monkeypatch.setattr(module, "find_built", partial(module.find_built, modules=modules))
+    monkeypatch.setattr(module, "running", lambda: "6.1.0-9")
+    assert module.find_built("6.1.0-9") is None
+    file = modules / f"6.1.0-9/{place}/dm-remap-v4.ko{suffix}"
+    file.parent.mkdir(parents=True)
+    file.touch(0o644)
+    assert module.find_built("6.1.0-9") == file
+    monkeypatch.setattr(trust, "only_ours", lambda found: True)
+    assert module.load()
+    # MODULE_INIT_COMPRESSED_FILE
+    assert getattr(calls[0][3], "value", None) == (4 if suffix else 0)
+    # What was built for this kernel comes before.
+    built = module.cache_dir("6.1.0-9") / "dm-remap-v4.ko"
+    built.parent.mkdir(parents=True)
+    built.touch()
+    assert module.find_built("6.1.0-9") == built
+
+
+@pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_kernel_that_does_not_unpack_modules(
+    modules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(module, "_syscall", fails)
+    monkeypatch.setattr(module, "_load_dependencies", lambda: None)
+    (tmp_path / "m.ko.xz").touch()
+    with pytest.raises(KernelLacks, match=r"cannot unpack .*modprobe dm-remap-v4"):
+        module.load(tmp_path / "m.ko.xz")
 
 
 def test_unload_of_a_module_in_use(modules: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,62 +11,12 @@ from typing import Any
 
 import pytest
 from harness import Guest, Machine, kernels
-
-machines = pytest.StashKey[list[Machine]]()
-
-
-class SharedMachine:
-    """One machine for the tests of a file, replaced when a test has spoilt it."""
-
-    def __init__(self, make_directory: Callable[[], Path]) -> None:
-        self._make_directory = make_directory
-        self._machine: Machine | None = None
-
-    def guest(self) -> Guest:
-        if self._machine is None:
-            self._machine = Machine(self._make_directory())
-            self._machine.boot()
-        return self._machine.guest
-
-    def tidy(self) -> None:
-        """Make it as new for the next test, or give it up."""
-        machine = self._machine
-        if machine is None or not machine.running:
-            self.close()
-            return
-        for disk in machine.disks.values():
-            disk.revive()
-            disk.heal()
-        disks = " ".join(machine.guest.devices.values())
-        done = machine.guest.sh(
-            f"""
-            umount -a -t ext4,xfs
-            dmsetup remove_all
-            udevadm settle
-            [ -z "$(dmsetup ls --noheadings 2>/dev/null | grep -v '^No devices')" ]
-            for disk in {disks}; do blkdiscard -f $disk; done
-            """,
-            check=False,
-        )
-        if done.rc != 0:
-            self.close()
-        for disk in machine.disks.values():
-            if self._machine:
-                disk.clear_counters()
-
-    def check_leaks(self) -> None:
-        if self._machine:
-            self._machine.check_leaks()
-
-    def close(self) -> None:
-        if self._machine:
-            self._machine.close()
-        self._machine = None
+from shared import SharedMachine, machines
 
 
 @pytest.fixture(scope="module")
 def shared_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedMachine]:
-    shared = SharedMachine(lambda: tmp_path_factory.mktemp("shared"))
+    shared = SharedMachine(lambda: Machine(tmp_path_factory.mktemp("shared")))
     yield shared
     try:
         shared.check_leaks()

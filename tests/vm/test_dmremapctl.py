@@ -166,9 +166,10 @@ def test_create_refuses_what_is_in_use(guest: Guest) -> None:
 
 def test_create_refuses_a_spare_with_somebodys_data(guest: Guest) -> None:
     guest.run("mkfs.ext4", "-q", "-F", guest.spare)
-    guest.wait_for_udev()
+    guest.wait_for_udev(guest.spare)
     refused(guest, BUSY, "ext4", "create", "mapped", guest.main, guest.spare, "--yes")
-    guest.sh(f"wipefs -qa {guest.spare}; blkdiscard -f {guest.spare}; udevadm settle")
+    guest.sh(f"wipefs -qa {guest.spare}; blkdiscard -f {guest.spare}")
+    guest.wait_for_udev(guest.spare)
     guest.write(guest.spare, 100, b"?" * 512)
     refused(guest, BUSY, "data in its first 640 KiB", "create", "mapped", guest.main, guest.spare, "--yes")
     # It takes both words to overwrite: --format, and yes.
@@ -265,6 +266,16 @@ def test_a_user_who_is_not_root_is_told_so(guest: Guest) -> None:
     assert done.rc == ACCESS and "root" in done.err and len(done.err.splitlines()) == 1
 
 
+def pack(module: str, packed: str) -> None:
+    """In the guest: compress it with what the kernel can undo."""
+    import lzma
+    from pathlib import Path
+
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 20}]
+    data = lzma.compress(Path(module).read_bytes(), check=lzma.CHECK_CRC32, filters=filters)
+    Path(packed).write_bytes(data)
+
+
 def test_the_module_is_loaded_and_unloaded(guest: Guest) -> None:
     create(guest)
     state = ok(guest, "module", "status")
@@ -280,6 +291,16 @@ def test_the_module_is_loaded_and_unloaded(guest: Guest) -> None:
     refused(guest, KERNEL_LACKS, "linux-headers-", "module", "build", "--source", "/payload")
     refused(guest, KERNEL_LACKS, "does not fit", "module", "load", "--file", "/payload/agent.py")
     assert ok(guest, "list") == []
+
+    # As a kernel with packed modules has it.
+    guest.call(pack, "/payload/dm-remap-v4.ko", "/tmp/dm-remap-v4.ko.xz")
+    if guest.sh("grep -q 'ko\\.xz:' /lib/modules/$(uname -r)/modules.dep", check=False).rc == 0:
+        assert ok(guest, "module", "load", "--file", "/tmp/dm-remap-v4.ko.xz")["changed"]
+        ok(guest, "module", "unload")
+    else:
+        refused(
+            guest, KERNEL_LACKS, "modprobe dm-remap-v4", "module", "load", "--file", "/tmp/dm-remap-v4.ko.xz"
+        )
 
     loaded = ok(guest, "module", "load", "--file", "/payload/dm-remap-v4.ko", "dm_remap_autosave_interval=30")
     assert loaded == {"loaded": True, "changed": True}

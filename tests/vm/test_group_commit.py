@@ -4,7 +4,7 @@ from harness import Guest
 from target import create, extents, message, remapped
 
 REQUESTS = 1000
-AT_ONCE = 128  # So many sectors of different requests are held in one round.
+AT_ONCE = 256  # So many records are worth a commit.
 PER_HEADER = 118
 
 
@@ -61,7 +61,7 @@ def test_requests_that_wait_share_a_commit(guest: Guest) -> None:
     guest.call(_remap_all, sectors, "below", timeout=240)
     after = stats(guest)
     assert remapped(extents(guest)) == sectors
-    # A round for the first, which found the spare suspended, and one for each 128 of the others;
+    # A round for the first, which found the spare suspended, and one for each 256 of the others;
     # and one more commit for each header that became full on the way.
     rounds = 1 + -(-(REQUESTS - 1) // AT_ONCE)
     assert after["commits"] - before["commits"] <= rounds + -(-REQUESTS // PER_HEADER)

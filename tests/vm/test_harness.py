@@ -26,18 +26,6 @@ def plain(bare: Guest) -> Iterator[Guest]:
         disk.heal()
 
 
-def test_the_guest_boots_within_six_seconds(machine: MachineFactory) -> None:
-    vm = machine()
-    times = []
-    for _ in range(3):  # The host may be busy with something else for a moment.
-        vm.boot(load_module=False)
-        vm.power_off()
-        times.append(vm.boot_seconds)
-        if times[-1] <= 6 * vm.kernel.slowness:
-            return
-    pytest.fail(f"boots took {times} s")
-
-
 def test_udev_names_the_disks(plain: Guest) -> None:
     for name, device in plain.devices.items():
         assert plain.run("readlink", "-f", f"/dev/disk/by-id/virtio-{name}").out.strip() == device

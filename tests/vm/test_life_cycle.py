@@ -229,6 +229,24 @@ def test_a_refused_reload_leaves_everything_as_it_was(guest: Guest) -> None:
     assert set(remapped(guest)) == set(range(100000, 100008))
 
 
+def test_a_spare_refused_at_resume_leaves_mode_fail_until_it_is_put_right(guest: Guest) -> None:
+    guest.write(guest.spare, 0, b"not ours" * 64)
+    guest.run("dmsetup", "create", "mapped", "--notable")
+    guest.run("dmsetup", "load", "mapped", "--table", table(guest, guest.main, guest.spare))
+    assert guest.run("dmsetup", "resume", "mapped", check=False).rc != 0
+    words = guest.run("dmsetup", "status", "mapped").out.split()
+    assert words[-2:] == ["Fail", "-"]
+    assert guest.run("dmsetup", "message", "mapped", "0", "remap 8", check=False).rc != 0
+    assert guest.run("dmsetup", "message", "mapped", "0", "health").out.startswith("failing:")
+    assert guest.read(guest.spare, 0) == b"not ours" * 64
+
+    guest.write(guest.spare, 0, bytes(512))
+    guest.run("dmsetup", "resume", "mapped")
+    assert guest.run("dmsetup", "status", "mapped").out.split()[-2:] == ["rw", "-"]
+    guest.write("/dev/mapper/mapped", 0, b"y" * 512)
+    assert guest.read(guest.main, 0) == b"y" * 512
+
+
 def test_a_deferred_removal_waits_for_the_last_user(guest: Guest) -> None:
     device = create(guest)
     guest.machine.main.fail(BAD, on="write")

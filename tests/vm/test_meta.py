@@ -48,6 +48,8 @@ def old_structure(main_sectors: int, *entries: tuple[int, int]) -> bytes:
 
 def test_meta_and_the_kernel_agree(guest: Guest) -> None:
     create(guest, "spacing", 64)
+    # On a busy host the minute may be over while nothing must be written but by what is tested.
+    guest.sh("echo 0 >/sys/module/dm_remap_v4/parameters/dm_remap_autosave_enabled")
     for sector in range(0, 2 * 300, 2):
         message(guest, "test_remap", sector, 4096 + sector)
     guest.run("sync")

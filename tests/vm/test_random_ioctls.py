@@ -54,7 +54,8 @@ def test_random_ioctls_do_no_harm(
     with capsys.disabled():
         print(f"\n{sum(counts.values())} random requests in {seconds} s: {dict(sorted(counts.items()))}")
     for kind in "create", "start", "load", "resume", "suspend", "message", "io", "change_disk":
-        assert counts[f"{kind} accepted"] > seconds // 30, kind
+        # How often depends on what else the host does.
+        assert counts[f"{kind} accepted"] > 0, kind
 
     # Everything can still be taken away, in good order, and works again.
     guest.sh(

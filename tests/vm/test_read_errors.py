@@ -125,6 +125,9 @@ def test_a_file_over_a_bad_sector_fails_with_eio_and_only_there(guest: Guest) ->
     read = "dd if=/tmp/m/file of=/tmp/out bs=4096"
     done = guest.sh(read, check=False)
     assert done.rc != 0 and "Input/output error" in done.err
+    # Past the page cache: there, newer kernels keep ext4's files in folios of up to 64 KiB and more, and
+    # have no use for half of one.
+    read += " iflag=direct"
     assert guest.sh(f"{read} count=100; {read} skip=101; wc -c </tmp/out").out.strip() == str(155 * 4096)
     assert pending(extents(guest)) == [first + 8 * 100 + 3]
     guest.sh("head -c 4096 /dev/zero | tr '\\0' b | dd of=/tmp/m/file bs=4096 seek=100 conv=notrunc,fsync")

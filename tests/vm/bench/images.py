@@ -16,6 +16,7 @@ class Images:
     """Written to ``file`` when made."""
 
     def __init__(self, file: Path, tables: Sequence[Remaps]) -> None:
+        self.file = file
         self._places: dict[int, tuple[int, int]] = {}
         end = 0
         with file.open("wb") as out:

@@ -1,17 +1,38 @@
 """null_blk disks in the guest: nothing but the block layer stands behind them."""
 
+from dataclasses import dataclass
+
 from harness import Guest
 
 CONFIG = "/sys/kernel/config/nullb"
 
 
+@dataclass(frozen=True)
+class Speed:
+    """Of a disk; by default no request takes any time."""
+
+    latency: int = 0  # nanoseconds, of every request and flush
+    rate: int = 0  # MiB/s at most; 0: without a limit
+
+
+INSTANT = Speed()
+
+
 def null_disk(
-    guest: Guest, name: str, mebibytes: int, *, memory: bool = False, cache: int = 0, queues: int = 1
+    guest: Guest,
+    name: str,
+    mebibytes: int,
+    *,
+    memory: bool = False,
+    cache: int = 0,
+    queues: int = 1,
+    speed: Speed = INSTANT,
 ) -> str:
     """A disk that forgets, or one that keeps what is written in ``memory``; gives its path.
 
     With a write cache of ``cache`` MiB it knows flushes.
     """
+    timer = f"echo 2 >irqmode; echo {speed.latency} >completion_nsec" if speed.latency else ""
     guest.sh(
         f"""
         modprobe null_blk nr_devices=0
@@ -22,6 +43,8 @@ def null_disk(
         echo {memory:d} >memory_backed
         echo {cache} >cache_size
         echo {queues} >submit_queues
+        echo {speed.rate} >mbps
+        {timer}
         echo 1 >power
         udevadm settle
         """

@@ -25,9 +25,9 @@ class Results:
     requests: Figures = field(default_factory=Figures)
     empty_table: WholeTable | None = None
     table: WholeTable | None = None
-    disk_table: WholeTable | None = None
+    slow_table: WholeTable | None = None
     commit: Commit | None = None
-    disk_commit: Commit | None = None
+    late_commit: Commit | None = None
     processors: Processors | None = None
 
 
@@ -63,11 +63,12 @@ def limits(results: Results) -> Iterator[Limit]:
         yield Limit(f"bytes of memory per extent, {MANY} of them", 24, held / MANY)
         yield Limit("the same without what dm-bufio has cached", 24, without_cache / MANY)
         yield Limit(f"load of {MANY} extents, instructions over dd's", 1.5, results.table.ratio)
-    if results.disk_table:
-        yield Limit(f"load of {MANY} extents from a disk, time over dd's", 1.5, results.disk_table.ratio)
-    if results.disk_commit:
-        ratio = results.disk_commit.ratio
-        yield Limit("one remap to its durable reply, time over its flushes'", 2.5, ratio)
+    if results.slow_table:
+        what = f"load of {MANY} extents from a disk of 150 MB/s, time over dd's"
+        yield Limit(what, 1.5, results.slow_table.ratio)
+    if results.late_commit:
+        what = "one remap, 1 ms a request of the disk, time over its flushes'"
+        yield Limit(what, 2.5, results.late_commit.ratio)
     if results.processors:
         # Less speed-up than dm-linear's would be the fault.
         yield Limit("second processor, dm-linear's gain over ours", 1.0, 1 / results.processors.ratio)

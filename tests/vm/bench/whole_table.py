@@ -1,7 +1,6 @@
 """What a whole table of remaps takes: memory, and the time of its load against dd's."""
 
 from dataclasses import dataclass
-from statistics import median
 
 from harness import Guest
 
@@ -12,35 +11,23 @@ from .remaps import Remaps
 class WholeTable:
     """Time in nanoseconds, which are instructions on a machine that counts."""
 
-    memory: float  # bytes that the device holds: slabs, vmalloc, per CPU, dm-bufio
-    cached: float  # of these, what dm-bufio keeps of the metadata until somebody wants the memory
+    memory: int  # bytes that the device holds: slabs, vmalloc, per CPU, dm-bufio
+    cached: int  # of these, what dm-bufio keeps of the metadata until somebody wants the memory
     read: int  # bytes that the load reads from the spare
-    load: float
-    dd: float
+    load: int
+    dd: int
 
     @property
     def ratio(self) -> float:
         return self.load / self.dd
 
 
-def measure(guest: Guest, main: str, spare: str, remaps: Remaps, rounds: int = 1) -> WholeTable:
-    """``spare`` holds the metadata of ``remaps``, read by the target and by dd in turn; medians."""
-    samples: list[dict[str, int]] = []
-    for _ in range(rounds):
-        table = f"0 {remaps.main_sectors} dm-remap-v4 {main} {spare}"
-        name = ["measured", "--uuid", f"DMREMAP-{remaps.uuid}"]
-        samples.append(guest.call(_sample, name, table, spare, timeout=900))
-
-    def middle(what: str) -> float:
-        return median(sample[what] for sample in samples)
-
-    return WholeTable(
-        memory=middle("memory"),
-        cached=middle("cached"),
-        read=int(middle("read")),
-        load=middle("load"),
-        dd=middle("dd"),
-    )
+def measure(guest: Guest, main: str, spare: str, remaps: Remaps) -> WholeTable:
+    """``spare`` holds the metadata of ``remaps``, read by the target and then by dd."""
+    table = f"0 {remaps.main_sectors} dm-remap-v4 {main} {spare}"
+    name = ["measured", "--uuid", f"DMREMAP-{remaps.uuid}"]
+    sample: dict[str, int] = guest.call(_sample, name, table, spare, timeout=900)
+    return WholeTable(**sample)
 
 
 def _sample(name: list[str], table: str, spare: str) -> dict[str, int]:

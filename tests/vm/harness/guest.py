@@ -164,17 +164,23 @@ class Guest:
 
     # The kernel.
 
-    def load_module(self) -> None:
+    def load_module(self, path: str = "/payload/dm-remap-v4.ko") -> None:
         """Load dm-remap-v4 and what it needs."""
         self.sh(
-            """
-            modprobe -a dm-mod $(modinfo -F depends /payload/dm-remap-v4.ko | tr ',-' ' _')
-            grep -q '^dm_remap_v4 ' /proc/modules || insmod /payload/dm-remap-v4.ko
+            f"""
+            modprobe -a dm-mod $(modinfo -F depends {path} | tr ',-' ' _')
+            grep -q '^dm_remap_v4 ' /proc/modules || insmod {path}
             """
         )
 
-    def wait_for_udev(self) -> None:
+    def wait_for_udev(self, *devices: str) -> None:
+        """Until udev has done what it has heard of, and has looked at ``devices`` as they are now.
+
+        Of a device that was written to it hears when that is closed, and perhaps after we have asked.
+        """
         self.run("udevadm", "settle")
+        if devices:
+            self.run("udevadm", "trigger", "--settle", *devices)
 
     # The line.
 

@@ -1,0 +1,299 @@
+"""``dmremapctl spare replace``: what it refuses, what moves, and that nothing is invented."""
+
+import errno
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pycontrol import metadata
+from pycontrol.metadata import Kind
+from pycontrol.service.identity import Identity
+from tests.conftest import MIB, Disks, Run
+from tests.moving import MAPPED, SECTORS, Device, MovingKernel, bad_sectors, loaded, put, valid
+
+
+@pytest.mark.parametrize("size", [2, 8, 30])
+def test_everything_moves_to_a_spare_of_another_size(
+    device: Device, run: Run, size: int, moving: MovingKernel
+) -> None:
+    new = device.disk("new", size * MIB)
+    result = run("spare", "replace", "data", new, "--yes", "--json")
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert told.pop("seconds") > 0
+    assert told == {
+        "name": "data", "old": device.spare, "new": new, "dry_run": False,
+        "sectors": 8 * len(MAPPED), "copied": 8 * len(MAPPED), "loses": [], "lost": [], "warnings": [],
+    }  # fmt: skip
+    device.check(new)
+    state = loaded(new)
+    assert state.intact and state.spare_sectors == size * MIB // 512 and state.uuid == metadata_uuid()
+    assert state.sequence > 9 and state.name == "data"
+    assert device.live == (0, SECTORS, "dm-remap-v4", device.table(new))
+    assert not moving.devices["data"].suspended and moving.region is None
+    with pytest.raises(metadata.OutOfService, match="retired"):
+        loaded(device.spare)
+
+
+def metadata_uuid() -> object:
+    from tests.moving import UUID_
+
+    return UUID_
+
+
+def test_it_asks(device: Device, run: Run) -> None:
+    new = device.disk("new", 8 * MIB)
+    before = Path(new).read_bytes()
+    result = run("spare", "replace", "data", new, answer="n\n")
+    assert result.exit_code == 10 and "instead of" in result.stderr
+    assert Path(new).read_bytes() == before and valid(device.spare)
+
+
+def test_a_dry_run_changes_nothing(device: Device, run: Run, moving: MovingKernel) -> None:
+    new = device.disk("new", 8 * MIB)
+    put(new, [(0, b"data")])
+    calls = len(moving.calls)
+    shown = run("spare", "replace", "data", new, "--dry-run", "--overwrite").stdout
+    assert f"would move {8 * len(MAPPED)} sectors" in shown and "would overwrite data of unknown" in shown
+    told = json.loads(run("spare", "replace", "data", new, "--dry-run", "--overwrite", "--json").stdout)
+    assert told["dry_run"] is True and told["loses"] == ["data of unknown kind"]
+    assert not {"suspend", "DM_TABLE_LOAD", "resume"} & set(moving.calls[calls:])
+    assert Path(new).read_bytes()[:4] == b"data" and valid(device.spare)
+
+
+def test_what_is_written_meanwhile_is_copied_again(device: Device, run: Run, moving: MovingKernel) -> None:
+    new = device.disk("new", 8 * MIB)
+
+    def write(number: int) -> None:
+        # Before each look at the counts, while I/O goes on, and once more just before it stands still.
+        device.write(MAPPED[number])
+        device.write(MAPPED[50])
+
+    moving.at_count = write
+    assert run("spare", "replace", "data", new, "--yes", "--pause", "0.1").exit_code == 0
+    assert moving.told >= 3
+    device.check(new)
+
+
+def test_remaps_that_come_meanwhile_move_too(device: Device, run: Run, moving: MovingKernel) -> None:
+    new = device.disk("new", 8 * MIB)
+    state = loaded(device.spare)
+    gone, kept = state.extents[3], [each for at, each in enumerate(state.extents) if at != 3]
+    place = 6000
+
+    def change(number: int) -> None:
+        if number != 2:
+            return
+        records = [metadata.Record(*each) for each in kept]
+        records.append(metadata.Record(gone.main, place, gone.sectors, Kind.REMAP))
+        blocks = metadata.encode_image(
+            records, uuid=state.uuid, main_sectors=SECTORS, spare_sectors=state.spare_sectors, time=2,
+            sequence=12, cursor=place + 8, segments=state.header.segments,
+        )  # fmt: skip
+        put(device.spare, blocks)
+        put(device.spare, [(place * 512, device.expected(gone.main, gone.sectors))])
+
+    moving.at_count = change
+    assert run("spare", "replace", "data", new, "--yes", "--pause", "0.1").exit_code == 0
+    device.check(new)
+
+
+def test_what_cannot_be_read_is_pending(device: Device, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = device.disk("new", 8 * MIB)
+    start = metadata.data_start()
+    bad_sectors(monkeypatch, device.spare, {start + 3, start + 80})
+    result = run("spare", "replace", "data", new, "--yes", "--json")
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    lost = [MAPPED[0] + 3, MAPPED[10]]
+    assert told["lost"] == [[at, 1] for at in lost] and told["sectors"] == 8 * len(MAPPED) - 2
+    device.check(new, lost)
+    assert loaded(new).lost == 2
+
+
+def test_what_was_done_is_said_for_people(device: Device, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = device.disk("new", 8 * MIB)
+    bad_sectors(monkeypatch, device.spare, {metadata.data_start() + 3})
+    shown = run("spare", "replace", "data", new, "--yes").stdout
+    for words in (f"799 sectors live on {new}", "I/O stood still", f"  {MAPPED[0] + 3} 1\n", "is retired"):
+        assert words in shown
+
+
+def test_what_was_pending_stays_so(moving: MovingKernel, disks: Disks, tmp_path: Path, run: Run) -> None:
+    device = Device(moving, disks, tmp_path, pending=True)
+    new = device.disk("new", 8 * MIB)
+    assert run("spare", "replace", "data", new, "--yes").exit_code == 0
+    device.check(new)
+    assert [(each.main, each.sectors) for each in loaded(new).extents if each.kind is Kind.PENDING] == [
+        (50_000, 8)
+    ]
+
+
+def test_a_spare_that_cannot_be_read_at_all_ends_it(
+    device: Device, run: Run, monkeypatch: pytest.MonkeyPatch, moving: MovingKernel
+) -> None:
+    new = device.disk("new", 8 * MIB)
+
+    def die(number: int) -> None:
+        if number == 2:
+            device.write(MAPPED[0])
+            bad_sectors(monkeypatch, device.spare, set(range(8 * MIB // 512)))
+
+    moving.at_count = die
+    result = run("spare", "replace", "data", new, "--yes")
+    assert result.exit_code in (3, 4, 6), result.stderr
+    assert valid(device.spare) and not valid(new)
+    assert device.live[3] == device.table(device.spare) and not moving.devices["data"].suspended
+
+
+def test_hot_data_is_not_waited_for_without_end(device: Device, run: Run, moving: MovingKernel) -> None:
+    new = device.disk("new", 8 * MIB)
+
+    def write_all(number: int) -> None:
+        for main in MAPPED:
+            device.write(main)
+
+    moving.at_count = write_all
+    result = run("spare", "replace", "data", new, "--yes", "--pause", "0.1")
+    # 400 KiB take no tenth of a second: the switch comes, and I/O stood still for all of it.
+    assert result.exit_code == 0, result.stderr
+    device.check(new)
+
+
+@pytest.mark.parametrize("when", [1, 2])
+def test_a_device_that_vanishes_ends_it(device: Device, run: Run, moving: MovingKernel, when: int) -> None:
+    new = device.disk("new", 8 * MIB)
+
+    def vanish(number: int) -> None:
+        if number == when:
+            moving.fail = dict.fromkeys(("DM_TARGET_MSG", "DM_DEV_STATUS", "suspend", "resume"), errno.ENXIO)
+
+    moving.at_count = vanish
+    result = run("spare", "replace", "data", new, "--yes")
+    assert result.exit_code in (4, 9) and result.stderr.count("\n") == 1
+    assert valid(device.spare) and not valid(new)
+
+
+@pytest.mark.parametrize("when", [1, 2])
+def test_interrupted_nothing_has_happened(device: Device, run: Run, moving: MovingKernel, when: int) -> None:
+    new = device.disk("new", 8 * MIB)
+
+    def interrupt(number: int) -> None:
+        if number == when:
+            raise KeyboardInterrupt
+
+    moving.at_count = interrupt
+    result = run("spare", "replace", "data", new, "--yes", "--pause", "0.1")
+    assert result.exit_code == 10 and "interrupted" in result.stderr
+    assert valid(device.spare) and not valid(new) and not moving.devices["data"].suspended
+    assert moving.region is None
+    # What it left on the new spare is in nobody's way, and nobody takes it for a spare.
+    told = run("create", "other", device.main, new, "--yes")
+    assert told.exit_code == 4 and "was not finished" in told.stderr
+    assert run("spare", "replace", "data", new, "--yes").exit_code == 0
+    device.check(new)
+
+
+# What is refused; nothing is written then.
+
+
+def refused(device: Device, run: Run, code: int, words: str, *arguments: str) -> None:
+    files = [Path(path) for path in device.kernel.spares.values()]
+    before = [path.read_bytes() for path in files]
+    result = run("spare", "replace", *arguments, "--yes")
+    assert result.exit_code == code, result.stderr
+    assert words in result.stderr and result.stderr.count("\n") == 1
+    assert [path.read_bytes() for path in files] == before
+    assert device.live[3] == device.table(device.spare)
+
+
+def test_no_device_or_not_ours(device: Device, run: Run, moving: MovingKernel) -> None:
+    new = device.disk("new", 8 * MIB)
+    moving.add("other", "", (0, 8, "linear", "8:0 0"))
+    refused(device, run, 4, "no such device", "nothing", new)
+    refused(device, run, 4, "not one of dm-remap", "other", new)
+
+
+def test_main_or_the_spare_itself(device: Device, run: Run) -> None:
+    refused(device, run, 4, "in use here already", "data", device.main)
+    refused(device, run, 4, "in use here already", "data", device.spare)
+
+
+def test_too_small(device: Device, run: Run) -> None:
+    refused(device, run, 4, "too small", "data", device.disk("new", MIB + 200 * 512))
+
+
+def test_larger_logical_blocks(device: Device, run: Run) -> None:
+    refused(device, run, 4, "logical blocks of 4096", "data", device.disk("new", 8 * MIB, logical_block=4096))
+
+
+def test_read_only_and_empty(device: Device, run: Run) -> None:
+    refused(device, run, 4, "read-only", "data", device.disk("new", 8 * MIB, readonly=True))
+    refused(device, run, 4, "no size", "data", device.disk("none", 0))
+
+
+def test_in_use(device: Device, run: Run) -> None:
+    refused(device, run, 5, "mounted on /mnt", "data", device.disk("new", 8 * MIB, mounts=("/mnt",)))
+
+
+def test_somebodys_data(device: Device, run: Run) -> None:
+    new = device.disk("new", 8 * MIB)
+    put(new, [(4096, b"precious")])
+    refused(device, run, 5, "data of unknown kind", "data", new)
+    put(new, [(0x438, b"\x53\xef")])
+    refused(device, run, 5, "ext2/3/4", "data", new)
+    assert run("spare", "replace", "data", new, "--yes", "--overwrite").exit_code == 0
+    device.check(new)
+
+
+def test_metadata_of_another_device(device: Device, run: Run) -> None:
+    new = device.disk("new", 8 * MIB)
+    from uuid import UUID
+
+    put(new, metadata.fresh(uuid=UUID(int=5), main_sectors=999, spare_sectors=8 * MIB // 512, time=1))
+    refused(device, run, 5, "dm-remap metadata", "data", new)
+
+
+def test_one_disk(device: Device, run: Run, disks: Disks) -> None:
+    new = device.disk("new", 8 * MIB, disk="main")
+    refused(device, run, 4, "overlap", "data", new)
+    twin = device.disk("twin", 8 * MIB, identity=Identity(wwn="0x1"))
+    old = disks.known[device.spare]
+    known = replace(old, identity=Identity(wwn="0x1"))
+    disks.known |= {path: known for path, found in disks.known.items() if found is old}
+    result = run("spare", "replace", "data", twin, "--yes", "--dry-run")
+    assert result.exit_code == 0 and "on the same disk" in result.stderr
+
+
+def test_two_commands_at_once(device: Device, run: Run) -> None:
+    from pycontrol.dm.types import DmName
+    from pycontrol.service.devices import doing
+    from pycontrol.service.move.underway import underway
+
+    new = device.disk("new", 8 * MIB)
+    assert doing("data") == ""
+    with underway(DmName("data"), "evacuate, to /dev/x"):
+        assert doing("data").startswith("evacuate, to /dev/x (process ")
+        result = run("spare", "replace", "data", new, "--yes")
+        assert "evacuate, to /dev/x (process" in run("status", "data").stdout
+        [state] = json.loads(run("status", "data", "--json").stdout)
+        assert state["doing"] == doing("data")
+    assert result.exit_code == 5 and "busy with evacuate, to /dev/x" in result.stderr
+    assert doing("data") == "" and valid(device.spare)
+    assert run("spare", "replace", "data", new, "--yes").exit_code == 0
+
+
+def test_a_retired_spare_says_where_everything_went(device: Device, run: Run) -> None:
+    new = device.disk("new", 8 * MIB, identity=Identity(serial="N1"))
+    assert run("spare", "replace", "data", new, "--yes").exit_code == 0
+    assert run("remove", "data").exit_code == 0
+    for command in ("create", "activate"):
+        result = run(command, "data", device.main, device.spare)
+        assert result.exit_code == 4 and f"moved to {new} (serial:N1)" in result.stderr
+    assert run("activate", "data", device.main, new).exit_code == 0
+    # The retired one can be used again, for this device or another: it holds nothing.
+    assert run("spare", "replace", "data", device.spare, "--yes").exit_code == 0
+    device.check(device.spare)
+    assert not valid(new)

@@ -1,0 +1,343 @@
+"""What goes wrong at the switch itself, and behind it: one side is the right one, and it is found."""
+
+import random
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+
+from pycontrol import metadata
+from pycontrol.dm.cookie import Cookie
+from pycontrol.dm.errors import CookieError
+from pycontrol.dm.ioctl import Control
+from pycontrol.dm.types import DmFlags
+from pycontrol.errors import DeviceIoError, RemapError
+from pycontrol.metadata import Condition, Geometry, Mark
+from pycontrol.service import activate
+from pycontrol.service.directio import direct
+from pycontrol.service.move import evacuate, replace, retire
+from pycontrol.service.move.lostlist import lost_list
+from pycontrol.service.move.settle import settle
+from tests.conftest import MIB, Run
+from tests.evacuation import Mapped
+from tests.faults import Cut
+from tests.moving import MAPPED, UUID_, Device, MovingKernel, bad_sectors, loaded, put, store, valid
+from tests.replacement import Replacement
+
+
+def retired_for(other: str, time: int) -> list[tuple[int, bytes]]:
+    """Blocks that retire a spare."""
+    return metadata.marked(Mark(Condition.RETIRED, UUID_, time, other), Geometry(5, 256))
+
+
+def arrived_from(spare: str, time: int) -> list[tuple[int, bytes]]:
+    """The blocks of a spare on which everything of this one has arrived, data aside."""
+    state = loaded(spare)
+    snapshot = metadata.moved(
+        state, [metadata.Record(*each) for each in state.extents], spare_sectors=8 * MIB // 512,
+        block_size=512, end=state.header.cursor, lost=0, time=time,
+    )  # fmt: skip
+    return [*snapshot.blocks(), *snapshot.headers()]
+
+
+def stand_still(moving: MovingKernel) -> None:
+    """As a program leaves the device that is killed together with its guard."""
+    moving.devices["data"].suspended = True
+    moving.region = (65536, 128)
+
+
+# One of the disks dies for good.
+
+
+def test_the_new_spare_dies_at_any_step(replacement: Replacement) -> None:
+    device, new = replacement.device, replacement.new
+    replacement.go()
+    steps = replacement.storage.steps
+    told = 0
+    for step in range(steps - 40, steps + 1, 3):
+        try:
+            replacement.go(dies=(new, step))
+        except RemapError as error:
+            assert replacement.in_use == device.spare, f"step {step}"
+            device.check(device.spare)
+            if valid(new) or replacement.arrived:
+                assert "never use what" in str(error), f"step {step}: {error}"
+                told += 1
+        else:
+            assert replacement.in_use == new, f"step {step}"
+            device.check(new)
+        assert not device.kernel.devices["data"].suspended, f"step {step}"
+    assert told
+
+
+def test_the_old_spare_takes_no_writes_from_any_step_on(replacement: Replacement) -> None:
+    device, new = replacement.device, replacement.new
+    replacement.go()
+    steps = replacement.storage.steps
+    told = 0
+    for step in range(steps - 24, steps + 1, 3):
+        warnings = replacement.go(dies=(device.spare, step))
+        assert replacement.in_use == new and not device.kernel.devices["data"].suspended, f"step {step}"
+        device.check(new)
+        if valid(device.spare):
+            assert "could not be marked" in warnings[0], f"step {step}"
+            told += 1
+    assert told
+
+
+def test_a_spare_that_is_gone_may_come_back_as_it_was(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with direct(device.spare, write=True) as opened:
+        state = loaded(device.spare)
+
+        def dead(*_: object) -> None:
+            raise OSError(5, "Input/output error")
+
+        with monkeypatch.context() as patch:
+            for call in ("preadv", "pwritev", "fsync"):
+                patch.setattr(f"os.{call}", dead)
+            assert "must never be used" in retire.retire(opened, state, "there", 5)
+        assert retire.retire(opened, state, "there", 5) == "" and not valid(device.spare)
+
+
+# The way back is as safe as the way there.
+
+
+def test_a_power_cut_while_a_failed_switch_is_taken_back(
+    replacement: Replacement, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, new = replacement.device, replacement.new
+    labels: list[str] = []
+    real = replacement.storage.step
+
+    def step(label: str = "") -> None:
+        labels.append(label)
+        real(label)
+
+    monkeypatch.setattr(replacement.storage, "step", step)
+    replacement.go()
+    # The resume onto the new spare fails, when all has been written; the one that goes back does not.
+    failing = max(at for at, label in enumerate(labels, 1) if label == "ioctl 6")
+    labels.clear()
+    with pytest.raises(RemapError):
+        replacement.go(fail=failing)
+    device.check(device.spare)
+    assert len(labels) > failing + 10 and not valid(new) and not replacement.arrived
+    outcomes = set()
+    for cut in range(failing + 1, len(labels) + 1, 2):
+        with pytest.raises(Cut):
+            replacement.go(cut=cut, fail=failing)
+        replacement.storage.lose(random.Random(cut))
+        device.kernel.devices.clear()
+        old_valid, new_valid = valid(device.spare), valid(new)
+        assert not (old_valid and new_valid), f"cut {cut}"
+        done = {path: run("activate", "data", device.main, path) for path in (device.spare, new)}
+        assert (done[device.spare].exit_code == 0) is old_valid, f"cut {cut}"
+        assert (done[new].exit_code == 0) is not old_valid, f"cut {cut}: {done[new].stderr}"
+        device.check(device.spare if old_valid else new)
+        outcomes.add(old_valid)
+    assert outcomes == {True, False}
+
+
+def test_what_fails_behind_the_switch_takes_nothing_back(replacement: Replacement) -> None:
+    class Gone(Cookie):
+        """Somebody has completed all cookies meanwhile."""
+
+        def sent(self, flags: DmFlags) -> None:
+            raise CookieError("cannot count what udev has to do: Invalid argument")
+
+    with Control() as control:
+        decided = replace.plan(control, "data", replacement.new)
+        done = replace.carry_out(control, decided, cookie=Gone)
+    assert replacement.in_use == replacement.new and "cannot count" in done.warnings[0]
+    replacement.device.check(replacement.new)
+
+
+# ^C.
+
+
+def test_interrupted_at_any_step_it_is_done_or_it_is_not(
+    replacement: Replacement, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, new, storage = replacement.device, replacement.new, replacement.storage
+    moment = 0
+
+    def step(label: str = "") -> None:
+        storage.steps += 1
+        if storage.steps == moment:
+            signal.raise_signal(signal.SIGINT)
+
+    def interrupted(at: int) -> str:
+        """What is said of it."""
+        nonlocal moment
+        moment = at
+        for path, data in replacement.before.items():
+            store(path, data)
+        replacement.boot()
+        storage.steps, device.kernel.step = 0, step
+        done = run("spare", "replace", "data", new, "--yes")
+        device.kernel.step = lambda label: None
+        if replacement.in_use == new:
+            assert done.exit_code == 0 and f"live on {new}" in done.stdout, f"step {at}: {done.stderr}"
+        else:
+            assert done.exit_code == 10 and "interrupted" in done.stderr, f"step {at}"
+        assert not device.kernel.devices["data"].suspended and device.kernel.region is None
+        device.check(replacement.in_use)
+        return done.stderr
+
+    monkeypatch.setattr(storage, "step", step)
+    interrupted(0)
+    steps = storage.steps
+    said = ""
+    for at in [*range(1, steps - 40, 20), *range(steps - 40, steps, 3), steps]:
+        said = interrupted(at)
+    assert "interrupted when the switch had been made" in said
+
+
+# A program that was killed, together with its guard or not.
+
+
+def test_of_two_valid_spares_the_later_one_is_in_use(device: Device, moving: MovingKernel) -> None:
+    new = device.disk("new", 8 * MIB)
+    put(new, arrived_from(device.spare, 5))
+    with direct(new, write=True) as opened:
+        blocks, _ = retire.arrived(opened.bytes_at, 8 * MIB)
+        retire.admit(opened, blocks)
+    # The old spare could not be marked.
+    assert valid(device.spare) and valid(new)
+    stand_still(moving)
+    with Control() as control:
+        settled = settle(control, "data", new)
+    assert settled is not None and settled.on == new and device.live[3] == device.table(new)
+
+
+def test_what_arrived_at_another_time_is_not_taken(device: Device, moving: MovingKernel) -> None:
+    stale, new = device.disk("stale", 8 * MIB), device.disk("new", 8 * MIB)
+    put(stale, arrived_from(device.spare, 4))
+    put(new, arrived_from(device.spare, 5))
+    put(device.spare, retired_for(new, 5))
+    stand_still(moving)
+    with Control() as control:
+        with pytest.raises(RemapError, match="no spare of it can be used"):
+            settle(control, "data", stale)
+        settled = settle(control, "data", new)
+    assert settled is not None and settled.on == new and valid(new) and not valid(stale)
+
+
+def test_the_new_disk_is_taken_though_the_guard_has_put_the_old_table_back(
+    device: Device, moving: MovingKernel
+) -> None:
+    disk = device.disk("disk", 32 * MIB)
+    put(device.spare, retired_for(disk, 5))
+    stand_still(moving)
+    with Control() as control:
+        settled = settle(control, "data", disk)
+    assert settled is not None and settled.on == disk
+    assert device.live == (0, 65536, "linear", f"{device.disks.number(disk)} 0")
+    assert not moving.devices["data"].suspended
+
+
+def test_a_spare_that_was_retired_earlier_is_no_proof(
+    device: Device, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, new = device.disk("first", 8 * MIB), device.disk("new", 8 * MIB)
+    put(new, arrived_from(device.spare, 5))
+    put(first, retired_for(device.spare, 3))
+    device.kernel.devices.clear()
+    # The one that is replaced is not connected, and may still be valid.
+    monkeypatch.setattr(activate, "every_device", lambda: [device.main, first, new])
+    result = run("activate", "data", device.main, new)
+    assert result.exit_code == 5 and "--alone" in result.stderr and not valid(new)
+
+
+# What is given up is written down before it is.
+
+
+def test_what_fails_during_the_standstill_is_written_down_first(
+    device: Device, moving: MovingKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mapped = Mapped(device)
+    written: list[tuple[list[tuple[int, int]], bool]] = []
+
+    def fail(number: int) -> None:
+        # At the last look at the counts, when I/O stands still.
+        if moving.devices["data"].suspended and not written[-1][0]:
+            moving.wrote(20_000)
+            bad_sectors(monkeypatch, device.main, {20_001})
+
+    moving.at_count = fail
+    with Control() as control:
+        decided = evacuate.plan(control, "data", mapped.new)
+        done = evacuate.carry_out(
+            control, decided, give_up=True, write_down=lambda lost, given: written.append((list(lost), given))
+        )
+    lost = [(20_001, 20_002)]
+    assert written == [([], False), (lost, False), (lost, True)] and done.lost == tuple(lost)
+    mapped.check()
+
+
+def test_half_a_copy_is_not_taken_for_the_disk(
+    device: Device, moving: MovingKernel, run: Run, tmp_path: Path
+) -> None:
+    put(device.main, [(0x438, b"\x53\xef"), (20 * MIB, b"contents")])
+    mapped = Mapped(device)
+
+    def interrupt(_number: int) -> None:
+        if Path(mapped.new).read_bytes()[20 * MIB :].startswith(b"contents"):
+            raise KeyboardInterrupt
+
+    moving.at_count = interrupt
+    assert run("evacuate", "data", mapped.new, "--yes").exit_code == 10
+    # Neither blkid nor a kernel finds anything there; and it needs no word to begin again.
+    with Path(mapped.new).open("rb") as file:
+        assert file.read(4096).startswith(b"dm-remap: ") and not any(file.read(MIB - 4096))
+    moving.at_count = lambda number: None
+    # Nor is it taken if the switch fails, when all was there.
+    moving.fail = {"DM_TABLE_LOAD": 22}
+    assert run("evacuate", "data", mapped.new, "--yes").exit_code == 9
+    assert Path(mapped.new).read_bytes()[:4096].startswith(b"dm-remap: ")
+    moving.fail = {}
+    result = run("evacuate", "data", mapped.new, "--yes")
+    assert result.exit_code == 0, result.stderr
+    mapped.check()
+
+
+def test_a_list_that_does_not_fit_leaves_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "lost"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    many = [(at, at + 1) for at in range(0, 4000, 2)]
+    try:
+        with lost_list(str(path)) as write_down:
+            write_down([(7, 8)], False)
+            # Some of it fits.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+            with pytest.raises(DeviceIoError, match="cannot be written"):
+                write_down(many, True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_text() == "7 1\n" and list(tmp_path.iterdir()) == [path]
+
+
+# A disk that takes seconds for each block that it cannot read.
+
+
+@pytest.mark.parametrize(("longest", "lost"), [(5.0, []), (0.0, [MAPPED[3] + 1])])
+def test_what_failed_is_tried_again_if_the_standstill_has_time_for_it(
+    device: Device, moving: MovingKernel, monkeypatch: pytest.MonkeyPatch, longest: float, lost: list[int]
+) -> None:
+    new = device.disk("new", 8 * MIB)
+
+    def heal(_number: int) -> None:
+        if moving.devices["data"].suspended:
+            patch.undo()
+
+    with monkeypatch.context() as patch, Control() as control:
+        bad_sectors(patch, device.spare, {metadata.data_start() + 8 * 3 + 1})
+        moving.at_count = heal
+        done = replace.carry_out(control, replace.plan(control, "data", new), longest=longest)
+    assert [start for start, _ in done.lost] == lost
+    device.check(new, lost)

@@ -1,0 +1,67 @@
+"""A machine that several tests use one after the other."""
+
+from collections.abc import Callable
+
+import pytest
+from harness import Guest, Machine
+
+machines = pytest.StashKey[list[Machine]]()
+"""Those a test uses: the complaints of their kernels make it fail."""
+
+
+class SharedMachine:
+    """One machine for the tests of a file, replaced when a test has spoilt it."""
+
+    def __init__(self, make: Callable[[], Machine]) -> None:
+        self._make = make
+        self._machine: Machine | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._machine is not None and self._machine.running
+
+    def guest(self) -> Guest:
+        if self._machine is None:
+            machine = self._make()
+            try:
+                machine.boot()
+            except BaseException:
+                machine.close()
+                raise
+            self._machine = machine
+        return self._machine.guest
+
+    def tidy(self) -> None:
+        """Make it as new for the next test, or give it up."""
+        machine = self._machine
+        if machine is None or not machine.running:
+            self.close()
+            return
+        for disk in machine.disks.values():
+            disk.revive()
+            disk.heal()
+        disks = " ".join(machine.guest.devices.values())
+        done = machine.guest.sh(
+            f"""
+            umount -a -t ext4,xfs
+            dmsetup remove_all
+            udevadm settle
+            [ -z "$(dmsetup ls --noheadings 2>/dev/null | grep -v '^No devices')" ]
+            for disk in {disks}; do blkdiscard -f $disk; done
+            """,
+            check=False,
+        )
+        if done.rc != 0:
+            self.close()
+        for disk in machine.disks.values():
+            if self._machine:
+                disk.clear_counters()
+
+    def check_leaks(self) -> None:
+        if self._machine:
+            self._machine.check_leaks()
+
+    def close(self) -> None:
+        if self._machine:
+            self._machine.close()
+        self._machine = None
