@@ -72,3 +72,37 @@ def test_a_warning_makes_it_fail(page: Path, warnings: str, status: int) -> None
 def test_the_runs_are_added_up(tmp_path: Path) -> None:
     done = run("tally.py", report(tmp_path, REPORT), report(tmp_path, CLEAN))
     assert done.stdout == "7 passed, 2 failed, 1 skipped\n"
+
+
+FAILED = """\
+<testsuites><testsuite errors="0" failures="2" skipped="1" tests="9">
+<testcase classname="tests.test_a" name="one"><failure message="no">E  KeyError</failure></testcase>
+<testcase classname="tests.test_a" name="two"><failure message="no">E  CommandTimedOut</failure></testcase>
+</testsuite></testsuites>
+"""
+AGAIN = """\
+<testsuites><testsuite errors="0" failures="1" skipped="0" tests="2">
+<testcase classname="tests.test_a" name="one"><failure message="no">E  KeyError</failure></testcase>
+<testcase classname="tests.test_a" name="two"/>
+</testsuite></testsuites>
+"""
+
+
+def test_a_second_attempt_counts_and_is_told(tmp_path: Path) -> None:
+    first = report(tmp_path, FAILED)
+    assert run("tally.py", "--worth-another", first).returncode == 0
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / Path(first).name).write_text(AGAIN)
+    assert run("tally.py", first).stdout == (
+        "unsteady: tests.test_a.two passed only at its second attempt\n7 passed, 1 failed, 1 skipped\n"
+    )
+
+
+MANY = CLEAN.replace('failures="0"', 'failures="4"')
+BROKEN = CLEAN.replace('errors="0"', 'errors="4"')
+
+
+@pytest.mark.parametrize("said", [REPORT, CLEAN, MANY, BROKEN], ids=["kernel", "clean", "many", "broken"])
+def test_no_second_attempt(said: str, tmp_path: Path) -> None:
+    """Not where the kernel had a word, nothing failed, or this is no matter of chance."""
+    assert run("tally.py", "--worth-another", report(tmp_path, said)).returncode == 1

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 from harness import Guest, Machine, kernels
-from shared import SharedMachine, machines
+from shared import SharedMachine, failed, lent, machines
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +28,8 @@ def shared_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedM
 
 @pytest.fixture
 def guest(shared_machine: SharedMachine, request: pytest.FixtureRequest) -> Iterator[Guest]:
-    guest = shared_machine.guest()
-    request.node.stash.setdefault(machines, []).append(guest.machine)
-    yield guest
-    # After a failure nothing about the machine can be relied upon.
-    if request.node.stash.get(failed, False):
-        shared_machine.close()
-    shared_machine.tidy()
+    with lent(shared_machine, request) as guest:
+        yield guest
 
 
 @pytest.fixture
@@ -59,9 +56,6 @@ def machine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable
 
 # Every test fails on any complaint of the kernel; a failed one shows the console.
 
-failed = pytest.StashKey[bool]()
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     try:
@@ -86,7 +80,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     limit = float(config.getini("timeout")) * kernels.selected().slowness
     for item in items:
-        if isinstance(item, pytest.Function) and {"guest", "machine"} & set(item.fixturenames):
+        if HERE in item.path.parents:
             item.add_marker("vm")
             if not item.get_closest_marker("timeout"):
                 item.add_marker(pytest.mark.timeout(limit))

@@ -1,12 +1,26 @@
 """A machine that several tests use one after the other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from harness import Guest, Machine
 
 machines = pytest.StashKey[list[Machine]]()
 """Those a test uses: the complaints of their kernels make it fail."""
+
+failed = pytest.StashKey[bool]()
+
+# What udev just looks at stays, and remove_all says nothing of it.
+REMOVE_ALL = """
+timeout 40 sh -c '
+    until
+        dmsetup remove_all
+        udevadm settle
+        ! dmsetup ls | grep -qv "^No devices"
+    do sleep 0.1; done
+'
+"""
 
 
 class SharedMachine:
@@ -44,9 +58,7 @@ class SharedMachine:
         done = machine.guest.sh(
             f"""
             umount -a -t ext4,xfs
-            dmsetup remove_all
-            udevadm settle
-            [ -z "$(dmsetup ls --noheadings 2>/dev/null | grep -v '^No devices')" ]
+            {REMOVE_ALL}
             for disk in {disks}; do blkdiscard -f $disk; done
             """,
             check=False,
@@ -65,3 +77,15 @@ class SharedMachine:
         if self._machine:
             self._machine.close()
         self._machine = None
+
+
+@contextmanager
+def lent(shared: SharedMachine, request: pytest.FixtureRequest) -> Iterator[Guest]:
+    """That machine for one test, as new."""
+    guest = shared.guest()
+    request.node.stash.setdefault(machines, []).append(guest.machine)
+    yield guest
+    # After a failure nothing about the machine can be relied upon.
+    if request.node.stash.get(failed, False):
+        shared.close()
+    shared.tidy()

@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
 # Compiling comes on top, and debug kernels are slow.
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.timeout(1200)
 
 # What the kernel says, by the name of the patch.
 WORDS = {

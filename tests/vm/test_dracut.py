@@ -8,7 +8,7 @@ from harness.machine import CI
 from rootfs import Debian
 
 TOP = CI.parent
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture(scope="module")

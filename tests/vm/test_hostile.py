@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from command import ctl, ok
 from harness import Guest, Result
+from shared import REMOVE_ALL
 
 WRONG_DEVICE, BUSY, ACCESS, NOT_LOADED, REFUSED, CANCELLED = 4, 5, 6, 7, 9, 10
 INT, KILL = "SIGINT", "SIGKILL"
@@ -38,7 +39,7 @@ def spares(guest: Guest) -> Iterator[list[str]]:
     guest.run("sfdisk", "--quiet", guest.spare, stdin="label: gpt\n" + "size=16M\n" * 3)
     guest.run("udevadm", "settle")
     yield [f"{guest.spare}{number}" for number in (1, 2, 3)]
-    guest.sh("dmsetup remove_all; udevadm settle")
+    guest.sh(REMOVE_ALL)
     guest.sh(f"wipefs -qa --force {guest.spare}; blockdev --rereadpt {guest.spare}")
 
 

@@ -15,7 +15,7 @@ from bench.requests import Operation, Requester, Workload
 
 from pycontrol.metadata import SECTOR
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 REMAPS = Remaps(1000, MAIN_SECTORS, SPARE_SECTORS)
 SIZE = 4096

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 from harness import CommandFailed, Guest, Job, Machine
+from shared import SharedMachine, lent
 from target import EVENTS, events, mappings
 
 MACHINES = Callable[..., Machine]
@@ -409,24 +410,21 @@ def test_a_table_whose_second_target_is_refused_leaves_nothing_behind(guest: Gue
 
 
 @pytest.fixture(scope="module")
-def four_disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+def four_disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedMachine]:
     """A 4Kn main with a spare of 512-byte blocks, and a second pair."""
     MiB = 1 << 20
     extra = {"second": 128 * MiB, "second_spare": 16 * MiB}
-    machine = Machine(tmp_path_factory.mktemp("four"), main_block_size=4096, extra=extra)
-    yield machine.boot()
-    machine.close()
+    shared = SharedMachine(
+        lambda: Machine(tmp_path_factory.mktemp("four"), main_block_size=4096, extra=extra)
+    )
+    yield shared
+    shared.close()
 
 
 @pytest.fixture
-def pairs(four_disks: Guest) -> Iterator[Guest]:
-    yield four_disks
-    four_disks.machine.check_console()
-    for disk in four_disks.machine.disks.values():
-        disk.heal()
-    four_disks.sh("dmsetup remove_all; udevadm settle")
-    for device in four_disks.devices.values():
-        four_disks.run("blkdiscard", "-f", device)
+def pairs(four_disks: SharedMachine, request: pytest.FixtureRequest) -> Iterator[Guest]:
+    with lent(four_disks, request) as guest:
+        yield guest
 
 
 def test_a_renamed_device_tells_its_new_name(pairs: Guest) -> None:

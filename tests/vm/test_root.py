@@ -14,7 +14,7 @@ from threading import Event
 import pytest
 from rootfs import PAIRS, Debian
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(2700)]
+pytestmark = pytest.mark.timeout(2700)
 
 HOTPLUG = Path(__file__).with_name("hotplug.sh")
 PLUGGED = [
