@@ -72,16 +72,19 @@ static enum code already(const struct entry *entry)
 		tell("%s is active already", entry->name);
 		return CODE_OK;
 	}
-	/* Open, and without a table: it is being made. */
-	if (info.open_count) {
-		say("%s is up on a device that was unplugged, and still in use; when it is no longer"
-		    " (unmount it), 'dmremapctl activate' brings it up again", entry->name);
+	if (!info.has_table && info.open_count) {
+		say("%s is open and has no table: somebody is making it", entry->name);
 		return CODE_BUSY;
 	}
+	/* Who has it open for a moment only, as udev does, is waited for. */
 	if (dm_remove(entry->name))
 		return CODE_MISSING;
-	say("%s is up on a device that was unplugged, and cannot be removed: %s", entry->name,
-	    strerror(errno));
+	if (errno == EBUSY)
+		say("%s is up on a device that was unplugged, and still in use; when it is no longer"
+		    " (unmount it), 'dmremapctl activate' brings it up again", entry->name);
+	else
+		say("%s is up on a device that was unplugged, and cannot be removed: %s", entry->name,
+		    strerror(errno));
 	return CODE_BUSY;
 }
 

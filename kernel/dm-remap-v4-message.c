@@ -290,6 +290,20 @@ static int msg_test_remap(struct message_context *m)
 	return 1;
 }
 
+/*
+ * Against a suspend, which empties the map without a grace period. And who asks
+ * while it is empty would take that for a disk without a bad block.
+ */
+static int lock_live(struct message_context *m)
+{
+	mutex_lock(&m->c->live);
+	if (m->c->md)
+		return 0;
+	mutex_unlock(&m->c->live);
+	refuse(m, "the device is suspended, resume it first");
+	return -EBUSY;
+}
+
 static int msg_list(struct message_context *m)
 {
 	struct dmr_target *c = m->c;
@@ -298,6 +312,7 @@ static int msg_list(struct message_context *m)
 	sector_t sector = 0;
 	unsigned int max = 100, nr = 0;
 	struct dmr_extent ex;
+	int r;
 
 	if (m->argc > 3)
 		return refuse(m, "usage: list [<from> [<max>]]");
@@ -306,8 +321,9 @@ static int msg_list(struct message_context *m)
 	if (m->argc > 2 && (kstrtouint(m->argv[2], 10, &max) || !max))
 		return refuse(m, "the maximum is a number of extents, at least 1");
 
-	/* Against a suspend, which empties the map without a grace period. */
-	mutex_lock(&c->live);
+	r = lock_live(m);
+	if (r)
+		return r;
 	for (; sector < c->main_sectors && nr < max; sector += ex.len) {
 		dmr_lookup(c, sector,
 			   min_t(sector_t, c->main_sectors - sector, LOOK_SECTORS), &ex);
@@ -453,9 +469,19 @@ static int msg_health(struct message_context *m)
 	struct dmr_target *c = m->c;
 	char *result = m->result;
 	unsigned int maxlen = m->maxlen, sz = 0;
-	u64 pending = READ_ONCE(c->map.pending_sectors);
-	struct dmr_meta_status meta = dmr_meta(c);
+	struct dmr_meta_status meta;
+	u64 pending;
+	int r;
 
+	if (READ_ONCE(c->mode) == DMR_FAIL) {
+		DMEMIT("failing: the metadata was refused");
+		return 1;
+	}
+	r = lock_live(m);
+	if (r)
+		return r;
+	pending = READ_ONCE(c->map.pending_sectors);
+	meta = dmr_meta(c);
 	if (READ_ONCE(c->breaker))
 		DMEMIT("failing: the main device fails everywhere");
 	else if (READ_ONCE(c->mode) != DMR_RW)
@@ -471,6 +497,7 @@ static int msg_health(struct message_context *m)
 		       READ_ONCE(c->map.remap_sectors));
 	else
 		DMEMIT("good");
+	mutex_unlock(&c->live);
 	return 1;
 }
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,12 @@ LogLevel VERBOSE
 
 def command(*words: str | Path, **options: object) -> None:
     subprocess.run([str(word) for word in words], check=True, capture_output=True, **options)  # type: ignore[call-overload]
+
+
+def knock(space: str, address: str) -> None:
+    """Wait until sshd can be reached from a namespace."""
+    again = f"until : </dev/tcp/{address}/22; do :; done"
+    command("ip", "netns", "exec", space, "bash", "-c", again, timeout=60)
 
 
 def keygen(path: Path) -> str:
@@ -122,6 +128,12 @@ class FarHost:
         children = Path(f"/proc/{self.server.pid}/task/{self.server.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
 
+    def hang_up(self) -> None:
+        """Kill what serves its connections; some of that may end by itself just now."""
+        for pid in self.sessions():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def inside(self, *words: str | Path) -> None:
         """Run a program in its mount namespace."""
         assert self.server is not None
@@ -129,8 +141,8 @@ class FarHost:
 
     def stop(self) -> None:
         if self.server is not None:
-            for pid in [*self.sessions(), self.server.pid]:
-                os.kill(pid, signal.SIGKILL)
+            self.hang_up()
+            self.server.kill()
             self.server.wait()
 
 
@@ -158,8 +170,7 @@ class Hosts:
         host = self.hosts[name]
         command("ip", "-n", host.space, "link", "set", "far", state)
         if state == "up":
-            knock = f"until : </dev/tcp/{host.address}/22; do :; done"
-            command("ip", "netns", "exec", self.space, "bash", "-c", knock, timeout=60)
+            knock(self.space, host.address)
 
     def words(self, *words: str) -> list[str]:
         """How dmremapctl is called on the machine in front."""

@@ -13,7 +13,7 @@ from tests.fleet_hosts import FAR_PYTHON, FarHost, Hosts
 
 pytestmark = [
     pytest.mark.skipif(bool(fleet_hosts.lacking()), reason=fleet_hosts.lacking()),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
 ]
 
 NAMES = ["one", "two", "three", "away", "changed", "unknown", "full", "killed"]
@@ -73,7 +73,8 @@ def rows(output: str) -> tuple[dict[str, Row], Row]:
 
 
 def test_faults_are_told_and_the_rest_is_done_and_resumed(fleet: Hosts) -> None:
-    path = inventory(fleet, away=HASTY, full=f'cache = "{fleet["full"].small}"')
+    full = f'cache = "{fleet["full"].small}"'
+    path = inventory(fleet, away=HASTY, full=full)
     create = ("fleet", "-H", path, "create", "--yes", "--resume", "state", "--json", "--jobs", "4")
     other = fleet_hosts.keygen(fleet.top / "other").rpartition(" ")[0]
     trust(fleet, changed=other, unknown="")
@@ -86,8 +87,7 @@ def test_faults_are_told_and_the_rest_is_done_and_resumed(fleet: Hosts) -> None:
         assert process.stdout is not None
         with hold.open() as said:
             assert said.readline() == "making a device\n"
-        for pid in fleet["killed"].sessions():
-            os.kill(pid, signal.SIGKILL)
+        fleet["killed"].hang_up()
         output = process.stdout.read()
     hosts, summary = rows(output)
     assert process.returncode == 11
@@ -105,6 +105,7 @@ def test_faults_are_told_and_the_rest_is_done_and_resumed(fleet: Hosts) -> None:
 
     # What was wrong is mended; a device that was made is not made again.
     trust(fleet)
+    inventory(fleet, full=full)
     fleet.link("away", "up")
     hold.unlink()
     fleet["full"].inside("mount", "-o", "remount,size=64M", fleet["full"].small)
@@ -166,6 +167,7 @@ def test_through_a_jump_host_whose_key_is_checked_too(fleet: Hosts) -> None:
     for host, address in ((one, "10.78.0.1/30"), (two, "10.78.0.2/30")):
         command("ip", "-n", host.space, "address", "add", address, "dev", "side")
         command("ip", "-n", host.space, "link", "set", "side", "up")
+    fleet_hosts.knock(one.space, "10.78.0.2")
     text = (fleet.top / inventory(fleet, "one", "two", two='jump = "one"')).read_text()
     (fleet.top / "hosts.toml").write_text(text.replace(f'"{two.address}"', '"10.78.0.2"'))
     with (fleet.top / "known_hosts").open("a") as file:

@@ -1,10 +1,12 @@
 """Metrics by HTTP, out of the monitor's own loop: real sockets, and clients that behave badly."""
 
 import errno
+import fcntl
 import http.client
 import os
 import select
 import socket
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,12 +38,20 @@ class Loop:
 
     def connect(self, request: bytes = b"") -> socket.socket:
         client = socket.create_connection(self.listening.getsockname(), timeout=30)
-        client.sendall(request)
+        self.send(client, request)
         return client
 
-    def step(self) -> None:
-        """Wait for whatever it waits for, and let it."""
+    def send(self, client: socket.socket, data: bytes) -> None:
+        """Send it, and wait until it is there: on a busy host that is later."""
+        client.sendall(data)
+        while fcntl.ioctl(client, termios.TIOCOUTQ, bytes(4)) != bytes(4):
+            os.sched_yield()
+
+    def step(self, client: socket.socket | None = None) -> None:
+        """Wait for whatever it waits for, or for something that a client can read, and let it."""
         poll = select.poll()
+        if client:
+            poll.register(client, select.POLLIN)
         for descriptor, events in self.exporter.interest:
             poll.register(descriptor, events)
         assert poll.poll(30_000), "nothing came"
@@ -55,7 +65,7 @@ class Loop:
             try:
                 data = client.recv(1 << 20)
             except BlockingIOError:
-                self.step()
+                self.step(client)
                 continue
             if not data:
                 return got
@@ -153,7 +163,7 @@ def test_a_request_in_pieces_and_an_answer_that_is_read_slowly(loop: Loop) -> No
     loop.text = "x" * (16 << 20)
     client = loop.connect(GET[:10])
     loop.step()
-    client.sendall(GET[10:])
+    loop.send(client, GET[10:])
     loop.step()
     assert loop.asked == 1
     # More than a socket holds: the rest goes as the client takes it.

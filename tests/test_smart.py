@@ -378,8 +378,12 @@ def test_not_installed_and_not_to_be_started(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_disk_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
-    script = f"echo $$ >{tmp_path}/pid; exec sleep 1000"
-    found = smartctl.ask("/dev/sda", program=program(tmp_path, script), timeout=1)
-    assert found.problem == "the disk did not answer smartctl within 1 s"
+    pid = tmp_path / "pid"
+    pid.touch()
+    script = f"echo $$ >{pid}; exec sleep 1000"
+    # On a busy machine it may be given up before it has done anything.
+    while not pid.read_text():
+        found = smartctl.ask("/dev/sda", program=program(tmp_path, script), timeout=1)
+        assert found.problem == "the disk did not answer smartctl within 1 s"
     with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
+        os.kill(int(pid.read_text()), signal.SIGTERM)

@@ -219,7 +219,8 @@ class Screen:
 
     @property
     def text(self) -> str:
-        return self._drawn.decode()
+        # What was read may end amid a character.
+        return self._drawn.decode(errors="replace")
 
 
 def play(screen: Screen, name: str | None, *steps: Any) -> None:

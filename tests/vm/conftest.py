@@ -56,6 +56,7 @@ def machine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable
 
 # Every test fails on any complaint of the kernel; a failed one shows the console.
 
+
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     try:

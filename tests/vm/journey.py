@@ -81,7 +81,9 @@ class Journey:
             self.remapped |= listed
 
     def watched(self) -> list[Any]:
-        lines = self.guest.run("cat", f"{WATCHED}.out").out.splitlines()
+        said = self.guest.run("cat", f"{WATCHED}.out").out
+        # It may be writing a line.
+        lines = said[: said.rfind("\n") + 1].splitlines()
         return [event for event in map(json.loads, lines) if event["sectors"] is not None]
 
     def check_told(self) -> None:

@@ -60,8 +60,13 @@ class SharedMachine:
             umount -a -t ext4,xfs
             {REMOVE_ALL}
             for disk in {disks}; do blkdiscard -f $disk; done
+            # Until udev has seen that they are blank: what it knows of a disk is asked for, and
+            # that it still looks at a partition which is gone keeps the next one from being made.
+            udevadm settle --timeout=40
+            for disk in {disks}; do [ -z "$(compgen -G "$disk[0-9]*")" ]; done
             """,
             check=False,
+            timeout=200,
         )
         if done.rc != 0:
             self.close()

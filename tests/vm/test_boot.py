@@ -220,9 +220,13 @@ def test_a_half_is_pulled_out_under_load_and_put_back(booted: Guest, half: str) 
     create(guest)
     slots = Slots(guest)
     writer = guest.start(
-        "python3", "-c", _LOAD, "/dev/mapper/data", "/tmp/acknowledged", inspect.getsource(load)
+        *("python3", "-c", _LOAD, "/dev/mapper/data", "/tmp/acknowledged", inspect.getsource(load)),
+        timeout=240,
     )
-    guest.sh("until [ -s /tmp/acknowledged ] && [ $(wc -l </tmp/acknowledged) -gt 300 ]; do sleep 0.05; done")
+    guest.sh(
+        "until [ -s /tmp/acknowledged ] && [ $(wc -l </tmp/acknowledged) -gt 300 ]; do sleep 0.05; done",
+        timeout=200,
+    )
     slots.unplug(half)
     assert int(writer.wait().out) > 0
     assert is_up(guest), "a device whose half is gone stays until somebody has use for its name"

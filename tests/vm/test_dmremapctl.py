@@ -27,7 +27,10 @@ def refused(guest: Guest, code: int, sentence: str, *words: str | int) -> None:
 
 
 def create(guest: Guest, name: str = "mapped", *options: str) -> Any:
-    return ok(guest, "create", name, guest.main, guest.spare, "--yes", *options)
+    made = ok(guest, "create", name, guest.main, guest.spare, "--yes", *options)
+    # On a busy host the minute may be over while the spare's requests are counted.
+    guest.sh("echo 0 >/sys/module/dm_remap_v4/parameters/dm_remap_autosave_enabled")
+    return made
 
 
 def changes(guest: Guest) -> list[int]:
@@ -142,7 +145,8 @@ def test_a_device_in_use_goes_when_its_last_user_leaves(guest: Guest) -> None:
     assert ok(guest, "remove", "mapped", "--deferred") == {"name": "mapped", "removed": False}
     assert ok(guest, "status", "mapped")[0]["deferred_remove"] is True
     guest.run("umount", "/tmp/here")
-    guest.wait_for_udev()
+    # The kernel removes it in the background.
+    guest.sh("while ls -d /sys/block/dm-*; do sleep 0.1; done")
     assert ok(guest, "list") == []
 
 
@@ -156,7 +160,7 @@ def test_create_refuses_what_is_in_use(guest: Guest) -> None:
 
     guest.run("dmsetup", "create", "other", "--table", f"0 2048 linear {guest.spare} 0")
     refused(guest, BUSY, "in use by other", "create", "mapped", guest.main, guest.spare, "--yes")
-    guest.run("dmsetup", "remove", "other")
+    guest.run("dmsetup", "remove", "--retry", "other")
 
     create(guest, "first")
     for main, spare in ((guest.main, guest.spare), (guest.spare, guest.main)):

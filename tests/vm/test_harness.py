@@ -84,6 +84,17 @@ def test_bad_sectors_fail_exactly_there_and_heal(plain: Guest, kind: str) -> Non
     assert disk.read(bad[1]) == bytes([bad[1] % 251]) * 512
 
 
+def test_a_weak_sector_fails_so_many_reads_and_no_more(plain: Guest) -> None:
+    disk = plain.machine.main
+    disk.weaken([5003], reads=2)
+    disk.clear_counters()
+    assert [plain.failing(plain.main, 5000, 8) for _ in range(3)] == [[5003], [5003], []]
+    assert disk.counters()["bad_reads"] == 2
+    disk.weaken([5003], reads=2)
+    disk.heal()
+    assert plain.failing(plain.main, 5000, 8) == []
+
+
 def test_requests_are_counted(plain: Guest) -> None:
     disk = plain.machine.spare
     disk.fail(5, on="read")
@@ -209,7 +220,8 @@ def test_a_power_cut_under_load_leaves_a_readable_log(machine: MachineFactory, s
         fio --name=load --filename={guest.main} --direct=1 --ioengine=libaio --iodepth=32 \\
             --rw=randwrite --bsrange=512-1m --offset=64m --size=128m --fsync=16 \\
             --time_based --runtime=60 --randseed={seed + 1}
-        """
+        """,
+        timeout=240,
     )
     while vm.main.counters()["writes"] < 200:
         guest.python("import time; time.sleep(0.1)")

@@ -264,7 +264,7 @@ def test_what_the_file_system_writes_meanwhile_is_never_overwritten(machine: Mac
     run(guest, "import", "mapped", "--list", LIST, "--no-read", "--yes")
     guest.push(f"{inspect.getsource(rewrite)}\nrewrite('{HERE}/file')\n", "/tmp/rewrite.py")
     writer = guest.start("python3", "/tmp/rewrite.py", timeout=200)
-    guest.sh("until [ -e /tmp/begun ]; do sleep 0.1; done")
+    guest.sh("until [ -e /tmp/begun ]; do sleep 0.1; done", timeout=200)
     told = fill(guest, "--freeze")
     writer.wait()
     assert told["filled"] > 0 and told["filled"] + told["healed"] == told["pending"]

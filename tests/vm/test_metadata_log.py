@@ -66,7 +66,7 @@ def test_the_log_grows_beyond_its_slot_and_survives_power_cuts(machine: Callable
         listed = extents(guest)
         assert remapped(listed) == list(range(2048, start + 2048, 2))
         assert log_state(guest) == (1, (len(listed) - 1) // 118)
-        digest = guest.run("sha256sum", device).out
+        digest = guest.run("sha256sum", device, timeout=200).out
 
         box.power_cut(seed=start)
         loaded, found = on_disk(box.spare.image)
@@ -74,7 +74,7 @@ def test_the_log_grows_beyond_its_slot_and_survives_power_cuts(machine: Callable
         guest = box.boot()
         create(guest)
         assert extents(guest) == listed
-        assert guest.run("sha256sum", device).out == digest
+        assert guest.run("sha256sum", device, timeout=200).out == digest
     assert status(guest).valid == 5
 
 

@@ -56,8 +56,8 @@ def told(out: str) -> tuple[list[tuple[int, int]], dict[str, Any]]:
 
 
 def begin(guest: Guest) -> Job:
-    """A slow scrub that has come some way."""
-    job = guest.start("dmremapctl", "scrub", "mapped", "--rate", "2M", "--json", timeout=120)
+    """A scrub that has come some way, and will not come to its end for a minute."""
+    job = guest.start("dmremapctl", "scrub", "mapped", "--rate", "1M", "--json", timeout=120)
     while not (state := ok(guest, "scrub", "mapped", "--status"))["running"] or not state["position"]:
         pass
     return job

@@ -6,7 +6,6 @@ A direct read of a pending block fails with ENODATA, the errno of a medium error
 
 import errno
 import random
-import time
 from collections.abc import Callable
 
 import pytest
@@ -183,53 +182,22 @@ def test_moving_an_unreadable_block_invents_nothing(guest: Guest) -> None:
     assert guest.failing(device, 700, 16) == [705, 706]
 
 
-def delay_table(guest: Guest, milliseconds: int) -> str:
-    size = guest.run("blockdev", "--getsz", guest.main).out.strip()
-    return f"0 {size} delay {guest.main} 0 {milliseconds} {guest.main} 0 0"
-
-
-def delayed_main(guest: Guest) -> str:
-    """The main disk behind a device that can make its reads slow."""
-    guest.run("dmsetup", "create", "slow", "--table", delay_table(guest, 0))
-    return "/dev/mapper/slow"
-
-
-def set_delay(guest: Guest, milliseconds: int) -> None:
-    """Without udev while reads are slow: its probes would take 10 s."""
-    if milliseconds:
-        guest.wait_for_udev()
-        guest.run("udevadm", "control", "--stop-exec-queue")
-    guest.run("dmsetup", "load", "slow", "--table", delay_table(guest, milliseconds))
-    guest.run("dmsetup", "resume", "--noudevsync", "slow")
-    if not milliseconds:
-        guest.run("udevadm", "control", "--start-exec-queue")
-        guest.wait_for_udev()
-
-
-def fail_for_a_while(guest: Guest, device: str, sector: int, failures: int) -> bytes:
-    """Read a sector of the disk that fails so many times and then is well again."""
+def read_a_weak_sector(guest: Guest, device: str, sector: int, failures: int) -> bytes:
+    """Read a sector of which the disk fails so many reads and then none."""
     disk = guest.machine.main
-    set_delay(guest, 300)  # Time to mend it between a failure and the retry.
-    disk.fail(sector, on="read")
+    disk.weaken([sector], reads=failures)
     disk.clear_counters()
-    job = guest.start("dd", f"if={device}", "iflag=direct", "of=/tmp/out", f"skip={sector}", "count=1")
-    deadline = time.monotonic() + 20
-    while disk.counters()["bad_reads"] < failures and time.monotonic() < deadline:
-        time.sleep(0.01)
-    disk.heal()
-    result = job.wait(check=False)
-    count = disk.counters()["bad_reads"]
-    set_delay(guest, 0)
-    assert (result.rc, count) == (0, failures), result
-    return guest.pull("/tmp/out")
+    data = guest.read(device, sector)
+    assert disk.counters()["bad_reads"] == failures
+    return data
 
 
 @pytest.mark.parametrize("failures", [1, 2])
 def test_a_read_error_that_comes_back_on_retry_is_served(guest: Guest, failures: int) -> None:
     poison_spare(guest)
     guest.write(guest.main, 100_000, pattern(1, 1))
-    device = create(guest, main=delayed_main(guest))
-    assert fail_for_a_while(guest, device, 100_000, failures) == pattern(1, 1)
+    device = create(guest)
+    assert read_a_weak_sector(guest, device, 100_000, failures) == pattern(1, 1)
     assert extents(guest) == []
     seen = status(guest)
     assert (seen.read_errors, seen.salvaged, seen.lost, seen.used) == (1, 1, 0, 0)
@@ -240,8 +208,8 @@ def test_relocate_weak_moves_a_block_that_came_back(guest: Guest, failures: int)
     box = guest.machine
     poison_spare(guest)
     guest.write(guest.main, 100_000, pattern(1, 1))
-    device = create(guest, "relocate_weak", main=delayed_main(guest))
-    assert fail_for_a_while(guest, device, 100_000, failures) == pattern(1, 1)
+    device = create(guest, "relocate_weak")
+    assert read_a_weak_sector(guest, device, 100_000, failures) == pattern(1, 1)
     assert remapped(extents(guest)) == [100_000]
     seen = status(guest)
     assert (seen.remapped, seen.pending, seen.read_errors, seen.salvaged) == (1, 0, 1, 1)
@@ -250,7 +218,7 @@ def test_relocate_weak_moves_a_block_that_came_back(guest: Guest, failures: int)
     box.main.fail(100_000)
     assert guest.read(device, 100_000) == pattern(1, 1)
     remove(guest)
-    create(guest, "relocate_weak", main="/dev/mapper/slow")
+    create(guest, "relocate_weak")
     assert guest.read(device, 100_000) == pattern(1, 1)
 
 
@@ -310,13 +278,14 @@ def test_a_disk_that_dies_behind_a_bad_block_loses_nothing_more(guest: Guest) ->
 def test_a_spare_that_is_gone_for_a_moment_loses_nothing(guest: Guest) -> None:
     box = guest.machine
     device = create(guest)
-    guest.write(device, 500, pattern(1, 8))
-    message(guest, "remap", 500, 8)
+    # Nothing that udev reads: one that begins while it is gone and is looked into afterwards is bad.
+    guest.write(device, 50_000, pattern(1, 8))
+    message(guest, "remap", 50_000, 8)
     listed = extents(guest)
     box.spare.die(on="read")
-    assert error_of(guest, device, 500, 8) == errno.EIO
+    assert error_of(guest, device, 50_000, 8) == errno.EIO
     box.spare.revive()
-    assert guest.read(device, 500, 8) == pattern(1, 8)
+    assert guest.read(device, 50_000, 8) == pattern(1, 8)
     assert extents(guest) == listed and status(guest).errors == ()
 
 

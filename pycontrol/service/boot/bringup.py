@@ -143,7 +143,7 @@ def _already(control: Control, entry: Entry, cookie: MakeCookie, sysfs: Path) ->
     used = [dev for target in device.targets for dev in (target.table.main, target.table.spare)]
     if all((sysfs / "dev/block" / dev).exists() for dev in used):
         return device.info
-    if device.info.open_count:
+    if devices.still_open(control, entry.name):
         raise Busy(
             f"{name} is up on a device that was unplugged, and {devices.in_use(device.info) or 'still open'};"
             " release it first, then activate it again"

@@ -5,18 +5,21 @@ its I/O is under way.  Replies carry the number of the request.
 """
 
 import base64
+import contextlib
 import io
 import json
 import os
 import signal
 import subprocess
 import threading
+import time
 import traceback
 from pathlib import Path
 from typing import Any
 
 PORT = "agent"
-jobs: dict[int, "subprocess.Popen[str]"] = {}
+jobs: dict[int, "subprocess.Popen[str] | None"] = {}
+"""What was asked for and has not ended; None if it has not begun."""
 
 
 class Line:
@@ -58,8 +61,17 @@ def run(number: int, command: "str | list[str]", timeout: float, stdin: "str | N
             out, err = process.communicate(timeout=5)
         except subprocess.TimeoutExpired:
             out, err = "", "(can't be killed)"
-    del jobs[number]
     return {"rc": process.returncode, "out": out, "err": err, "timed_out": timed_out}
+
+
+def kill(number: int) -> None:
+    """It may not have begun yet, or have come to its end by itself."""
+    while number in jobs:
+        if process := jobs.get(number):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            return
+        time.sleep(0.01)
 
 
 def python(source: str, args: list[Any], reply: Any) -> dict[str, Any]:
@@ -88,7 +100,11 @@ def serve(line: Line, request: dict[str, Any]) -> None:
 
     try:
         if what == "run":
-            reply(run(number, **request))
+            try:
+                done = run(number, **request)
+            finally:
+                del jobs[number]
+            reply(done)
         elif what == "python":
             reply(python(**request, reply=reply))
         elif what == "put":
@@ -97,7 +113,7 @@ def serve(line: Line, request: dict[str, Any]) -> None:
         elif what == "get":
             reply({"data": base64.b64encode(Path(request["path"]).read_bytes()).decode()})
         elif what == "kill":
-            os.killpg(jobs[request["job"]].pid, signal.SIGKILL)
+            kill(request["job"])
             reply({})
     except BaseException:
         reply({"error": traceback.format_exc()})
@@ -108,7 +124,10 @@ def main() -> None:
     line.send({"id": 0})  # Ready.
     # A large buffer: unbuffered, a line is read byte by byte.
     for text in io.BufferedReader(line.file, 1 << 20):
-        threading.Thread(target=serve, args=(line, json.loads(text)), daemon=True).start()
+        request = json.loads(text)
+        if request["what"] == "run":
+            jobs[request["id"]] = None
+        threading.Thread(target=serve, args=(line, request), daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ lock = threading.Lock()  # requests against control
 bad: dict[str, list[int]] = {"read": [], "write": []}  # sorted sector numbers
 spoils: set[int] = set()  # sectors that a write which fails there makes unreadable ...
 spoilt: set[int] = set()  # ... and has made so
+weak: dict[int, int] = {}  # how many reads of a sector fail yet
 dead: dict[str, bool] = {"read": False, "write": False, "flush": False}
 counters: dict[str, int] = {}
 connections = 0
@@ -112,6 +113,16 @@ def first_bad(kind: str, offset: int, length: int) -> int | None:
     return None
 
 
+def fails_for_a_while(offset: int, length: int) -> bool:
+    """Whether [offset, offset + length) touches a weak sector; this read of it is counted."""
+    touched = [sector for sector in weak if offset < (sector + 1) * SECTOR <= offset + length]
+    for sector in touched:
+        weak[sector] -= 1
+        if not weak[sector]:
+            del weak[sector]
+    return bool(touched)
+
+
 def io_error(kind: str) -> None:
     counters[kind] += 1
     nbdkit.set_error(errno.EIO)
@@ -121,7 +132,7 @@ def io_error(kind: str) -> None:
 def pread(fd: int, buf: Any, offset: int, flags: int) -> None:
     with lock:
         counters["reads"] += 1
-        if first_bad("read", offset, len(buf)) is not None:
+        if fails_for_a_while(offset, len(buf)) or first_bad("read", offset, len(buf)) is not None:
             io_error("bad_reads")
         os.preadv(fd, [buf], offset)
 
@@ -195,6 +206,9 @@ def answer(what: str, **args: Any) -> Any:
         spoils.clear()
         spoils.update(args["sectors"])
         spoilt.clear()
+    elif what == "weaken":
+        weak.clear()
+        weak.update(dict.fromkeys(args["sectors"], args["reads"]))
     elif what == "dead":
         dead.update(args)
     elif what == "counters":

@@ -68,12 +68,17 @@ class Disk:
         """Make sectors good again, or all of them."""
         if sectors is None:
             self.spoil([])
+            self.weaken([], reads=0)
             sectors = self._bad["read"] | self._bad["write"]
         self._change(sectors, on, set.difference_update)
 
     def spoil(self, sectors: Iterable[int]) -> None:
         """Let a write that fails on one of these sectors make it unreadable, till all are healed."""
         self._control("spoil", sectors=sorted(sectors))
+
+    def weaken(self, sectors: Iterable[int], reads: int) -> None:
+        """Let so many reads of each of these sectors fail, the next ones, and no others."""
+        self._control("weaken", sectors=sorted(sectors), reads=reads)
 
     def die(self, on: Kind | None = "both", flush: bool = True) -> None:
         """Fail every request, as a disk does whose controller is gone; on=None: flushes only."""
@@ -171,7 +176,7 @@ class Disk:
             return json.loads(f.readline())
 
     def _wait_for_server(self) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not (self.socket.exists() and self._control_socket.exists()):
             if self._server.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"nbdkit did not start: {self.image.parent}/{self.serial}.nbdkit.log")
@@ -179,7 +184,7 @@ class Disk:
 
     def _wait_until_idle(self) -> None:
         """Wait until a dead QEMU's last requests have been served."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while self._control("connections"):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{self.serial} is still in use")

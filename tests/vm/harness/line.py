@@ -23,7 +23,7 @@ class Line:
 
     def __init__(self, path: Path, alive: Callable[[], bool]) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 self._socket.connect(str(path))

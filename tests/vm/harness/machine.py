@@ -179,7 +179,7 @@ class Machine:
         disks = enumerate(self.disks.items())
         return {name: disk.power_cut(seed + i, keep, torn) for i, (name, disk) in disks}
 
-    def power_off(self, timeout: float = 30) -> None:
+    def power_off(self, timeout: float = 60) -> None:
         """Shut down in good order, all caches written."""
         assert self._qemu and self._line, "the machine is off"
         timeout *= self.kernel.slowness
@@ -235,7 +235,7 @@ class Machine:
             self.guest.python("open('/dev/kmsg', 'w').write(args[0] + '\\n')", mark)
         except VMError:
             return  # Then there is nothing more to come.
-        deadline = time.monotonic() + 5 * self.kernel.slowness
+        deadline = time.monotonic() + 30 * self.kernel.slowness
         while mark not in self.console.unchecked() and time.monotonic() < deadline:
             time.sleep(0.01)
 

@@ -28,7 +28,7 @@ def spawn(argv: list[str], log: Path) -> "subprocess.Popen[bytes]":
         )
 
 
-def freeze(pid: int, timeout: float = 10) -> None:
+def freeze(pid: int, timeout: float = 60) -> None:
     """Stop every thread of a process and wait until all of them have stopped.
 
     A stopped thread has left the kernel: unlike SIGKILL, which makes a large write() end
