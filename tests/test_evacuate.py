@@ -1,11 +1,15 @@
 """``dmremapctl evacuate``: what it refuses, what is copied, and what is given up."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from pycontrol import metadata
+from pycontrol.dm.ioctl import Control
+from pycontrol.errors import Busy
+from pycontrol.service.move import evacuate
 from tests.conftest import MIB, Disks, Run
 from tests.evacuation import Mapped
 from tests.moving import MAIN, MAPPED, PENDING, SECTORS, Device, MovingKernel, bad_sectors, loaded, put, valid
@@ -75,6 +79,102 @@ def test_pending_sectors_are_refused_or_given_up(
     # Zeroes, and not what main still has there.
     mapped.check()
     assert (tmp_path / "lost").read_text() == f"{PENDING} 8\n"
+
+
+def dying(mapped: Mapped, monkeypatch: pytest.MonkeyPatch, first: int, end: int) -> None:
+    """These sectors cannot be read any more, which is not recorded, and are to be zeroes."""
+    for path in (str(mapped.path), mapped.device.main):
+        bad_sectors(monkeypatch, path, set(range(first, end)))
+    put(str(mapped.path), [(first * 512, bytes((end - first) * 512))])
+
+
+def test_zeroes_are_written_while_io_goes_on(
+    mapped: Mapped, run: Run, moving: MovingKernel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    dying(mapped, monkeypatch, 42_000, 62_480)
+    real, written = os.pwritev, []
+
+    def pwritev(fd: int, buffers: list[memoryview], offset: int, *rest: int) -> int:
+        if moving.devices["data"].suspended and os.fstat(fd).st_ino == Path(mapped.new).stat().st_ino:
+            written.append(sum(map(len, buffers)))
+        return real(fd, buffers, offset, *rest)
+
+    monkeypatch.setattr(os, "pwritev", pwritev)
+    # What is there must not remain.
+    put(mapped.new, [(50_000 * 512, b"old")])
+    result = run("evacuate", "data", mapped.new, "--yes", "--give-up-lost", str(tmp_path / "lost"))
+    assert result.exit_code == 0, result.stderr
+    mapped.check()
+    assert (tmp_path / "lost").read_text() == "42000 20480\n"
+    assert sum(written) == MIB
+
+
+def test_what_was_lost_while_it_was_copied_again_is_zeroes(
+    mapped: Mapped, run: Run, moving: MovingKernel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    dying(mapped, monkeypatch, 42_000, 42_008)
+
+    def wear(number: int) -> None:
+        # It is copied with the first round, and lost when it is written once more.
+        if number == 2:
+            mapped.write_main(43_000, b"#" * 512)
+            dying(mapped, monkeypatch, 43_000, 43_001)
+
+    moving.at_count = wear
+    result = run("evacuate", "data", mapped.new, "--yes", "--give-up-lost", str(tmp_path / "lost"))
+    assert result.exit_code == 0, result.stderr
+    mapped.check()
+    assert (tmp_path / "lost").read_text() == "42000 8\n43000 1\n"
+
+
+def test_what_is_lost_is_tried_again_for_half_the_pause(
+    mapped: Mapped, run: Run, moving: MovingKernel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    dying(mapped, monkeypatch, 42_000, 42_100)
+    real, clock = os.preadv, [0.0]
+    failed: list[int] = []
+
+    def preadv(fd: int, buffers: list[memoryview], offset: int, *rest: int) -> int:
+        try:
+            return real(fd, buffers, offset, *rest)
+        except OSError:
+            if moving.devices["data"].suspended:
+                clock[0] += 0.5
+                failed.append(offset // 512)
+            raise
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    monkeypatch.setattr("pycontrol.service.move.evacuate.monotonic", lambda: clock[0])
+    words = (
+        "evacuate",
+        "data",
+        mapped.new,
+        "--yes",
+        "--pause",
+        "4",
+        "--give-up-lost",
+        str(tmp_path / "lost"),
+    )
+    result = run(*words)
+    assert result.exit_code == 0, result.stderr
+    mapped.check()
+    # Each block is read twice.
+    assert failed == [42_000, 42_000, 42_001, 42_001]
+
+
+def test_what_came_there_while_it_was_asked(mapped: Mapped) -> None:
+    with Control() as control:
+        decided = evacuate.plan(control, "data", mapped.new)
+        put(mapped.new, [(0x438, b"\x53\xef")])
+        before = Path(mapped.new).read_bytes()
+        with pytest.raises(Busy, match=r"carries ext2/3/4 .* by now"):
+            evacuate.carry_out(control, decided)
+    assert Path(mapped.new).read_bytes() == before and valid(mapped.device.spare)
+
+
+def test_the_device_itself_is_no_new_disk(mapped: Mapped, run: Run) -> None:
+    result = run("evacuate", "data", str(mapped.path), "--yes", "--overwrite")
+    assert result.exit_code == 4 and "is data itself" in result.stderr
 
 
 def test_the_list_of_what_is_lost_is_a_new_file(mapped: Mapped, run: Run, tmp_path: Path) -> None:
@@ -151,6 +251,6 @@ def test_one_that_is_suspended_by_somebody_else(mapped: Mapped, run: Run, moving
     moving.devices["data"].suspended = True
     refused(mapped, run, 5, "suspended by another program", "data", mapped.new)
     result = run("evacuate", "data", mapped.new, "--dry-run")
-    assert result.exit_code == 5 and "stands still" in result.stderr
+    assert result.exit_code == 5 and "data is suspended" in result.stderr
     result = run("spare", "replace", "data", mapped.new, "--dry-run")
-    assert result.exit_code == 5 and "stands still" in result.stderr
+    assert result.exit_code == 5 and "data is suspended" in result.stderr

@@ -3,6 +3,7 @@
 The disks are files whose writes since the last flush may be lost or torn.
 """
 
+import itertools
 import random
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pycontrol.service.move import evacuate
 from tests.conftest import MIB, Run
 from tests.evacuation import Mapped
 from tests.faults import Cut, Storage
-from tests.moving import Device, valid
+from tests.moving import Device, put, valid
 from tests.replacement import Replacement
 
 
@@ -105,9 +106,19 @@ def test_the_new_spare_says_what_it_waits_for(replacement: Replacement, run: Run
 def test_an_evacuation_is_cut_and_fails_at_every_step(
     device: Device, monkeypatch: pytest.MonkeyPatch, run: Run
 ) -> None:
+    put(device.main, [(0x438, b"\x53\xef")])
     mapped = Mapped(device)
     storage = Storage(monkeypatch, [device.spare, mapped.new])
     before = Path(device.spare).read_bytes()
+    versions, stood_still = itertools.count(), []
+
+    def written(_number: int) -> None:
+        # The last write ends just before I/O stands still.
+        if device.kernel.devices["data"].suspended:
+            mapped.write_main(50_001, str(next(versions)).encode().rjust(512))
+            stood_still.append(storage.steps)
+
+    device.kernel.at_count = written
 
     def go(*, cut: int | None = None, fail: int | None = None) -> None:
         Path(device.spare).write_bytes(before)
@@ -126,13 +137,15 @@ def test_an_evacuation_is_cut_and_fails_at_every_step(
     steps = storage.steps
     mapped.check()
     retired = 0
-    for cut in range(1, steps + 1, 3):
+    for cut in [*range(1, stood_still[0], 3), *range(stood_still[0], steps + 1)]:
         with pytest.raises(Cut):
             go(cut=cut)
         storage.lose(random.Random(cut))
         if valid(device.spare):
-            # The old pair is whole.
+            # The old pair is whole, and nothing else that is not is taken for it.
             device.check(device.spare)
+            there, wanted = (Path(path).read_bytes() for path in (mapped.new, mapped.path))
+            assert there[4096:] == wanted[4096:] or there[0x438:0x43A] != b"\x53\xef", f"cut {cut}"
         else:
             retired += 1
             mapped.check()

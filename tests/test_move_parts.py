@@ -279,6 +279,40 @@ def test_the_new_disk_is_taken_if_the_spare_was_retired_for_it(
     assert settled is not None and settled.on == standing and device.live == line
 
 
+@pytest.mark.parametrize("back", [False, True], ids=["killed", "and the old table put back"])
+def test_the_new_spare_that_cannot_be_read_is_not_taken_for_a_disk(
+    device: Device, moving: MovingKernel, standing: str, monkeypatch: pytest.MonkeyPatch, back: bool
+) -> None:
+    from pycontrol.errors import BrokenError
+    from tests.moving import UUID_, bad_sectors, put
+
+    # Killed when the old spare was retired for it; its headers would say that all has arrived.
+    mark = Mark(Condition.RETIRED, UUID_, 5, standing)
+    put(device.spare, metadata.marked(mark, Geometry(5, 256)))
+    if not back:
+        moving.devices["data"].pending = [(0, 65536, "dm-remap-v4", device.table(standing))]
+    bad_sectors(monkeypatch, standing, set(range(2048)))
+    before = device.live
+    with Control() as control, pytest.raises(BrokenError, match="no spare of it can be used"):
+        settle(control, "data", standing)
+    assert device.live == before and moving.devices["data"].suspended
+
+
+def test_another_disk_than_the_one_it_was_to_go_to_is_not_taken(
+    device: Device, moving: MovingKernel, standing: str
+) -> None:
+    from pycontrol.errors import BrokenError
+    from tests.moving import UUID_, put
+
+    put(device.spare, metadata.marked(Mark(Condition.RETIRED, UUID_, 5, standing), Geometry(5, 256)))
+    other = device.disk("other", 32 * MIB)
+    moving.devices["data"].pending = [(0, 65536, "linear", f"{device.disks.number(other)} 0")]
+    before = device.live
+    with Control() as control, pytest.raises(BrokenError, match="no spare of it can be used"):
+        settle(control, "data", standing)
+    assert device.live == before
+
+
 def test_nothing_that_can_be_used_is_told(device: Device, moving: MovingKernel, standing: str) -> None:
     Path(device.spare).write_bytes(b"?" * 8192)
     from pycontrol.errors import BrokenError

@@ -2,16 +2,23 @@
 
 import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pycontrol import metadata
+from pycontrol.dm.ioctl import Control
+from pycontrol.dm.types import DevNumber
+from pycontrol.errors import Busy
 from pycontrol.metadata import Kind
+from pycontrol.service import blockdev
 from pycontrol.service.identity import Identity
+from pycontrol.service.move import newdevice
+from pycontrol.service.move import replace as replacing
 from tests.conftest import MIB, Disks, Run
-from tests.moving import MAPPED, SECTORS, Device, MovingKernel, bad_sectors, loaded, put, valid
+from tests.moving import MAPPED, SECTORS, UUID_, Device, MovingKernel, bad_sectors, loaded, put, valid
 
 
 @pytest.mark.parametrize("size", [2, 8, 30])
@@ -29,18 +36,12 @@ def test_everything_moves_to_a_spare_of_another_size(
     }  # fmt: skip
     device.check(new)
     state = loaded(new)
-    assert state.intact and state.spare_sectors == size * MIB // 512 and state.uuid == metadata_uuid()
+    assert state.intact and state.spare_sectors == size * MIB // 512 and state.uuid == UUID_
     assert state.sequence > 9 and state.name == "data"
     assert device.live == (0, SECTORS, "dm-remap-v4", device.table(new))
     assert not moving.devices["data"].suspended and moving.region is None
     with pytest.raises(metadata.OutOfService, match="retired"):
         loaded(device.spare)
-
-
-def metadata_uuid() -> object:
-    from tests.moving import UUID_
-
-    return UUID_
 
 
 def test_it_asks(device: Device, run: Run) -> None:
@@ -105,7 +106,7 @@ def test_what_cannot_be_read_is_pending(device: Device, run: Run, monkeypatch: p
     start = metadata.data_start()
     bad_sectors(monkeypatch, device.spare, {start + 3, start + 80})
     result = run("spare", "replace", "data", new, "--yes", "--json")
-    assert result.exit_code == 0, result.stderr
+    assert result.exit_code == 1, result.stderr
     told = json.loads(result.stdout)
     lost = [MAPPED[0] + 3, MAPPED[10]]
     assert told["lost"] == [[at, 1] for at in lost] and told["sectors"] == 8 * len(MAPPED) - 2
@@ -116,7 +117,9 @@ def test_what_cannot_be_read_is_pending(device: Device, run: Run, monkeypatch: p
 def test_what_was_done_is_said_for_people(device: Device, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     new = device.disk("new", 8 * MIB)
     bad_sectors(monkeypatch, device.spare, {metadata.data_start() + 3})
-    shown = run("spare", "replace", "data", new, "--yes").stdout
+    result = run("spare", "replace", "data", new, "--yes")
+    assert result.exit_code == 1
+    shown = result.stdout
     for words in (f"799 sectors live on {new}", "I/O stood still", f"  {MAPPED[0] + 3} 1\n", "is retired"):
         assert words in shown
 
@@ -221,6 +224,41 @@ def test_main_or_the_spare_itself(device: Device, run: Run) -> None:
     refused(device, run, 4, "in use here already", "data", device.spare)
 
 
+def test_what_lies_on_the_device_itself(
+    device: Device, run: Run, tmp_path: Path, disks: Disks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    itself = DevNumber(253, device.kernel.devices["data"].minor)
+    tops = tmp_path / "sys/dev/block"
+    monkeypatch.setattr(blockdev, "SYSFS", tmp_path / "sys")
+
+    def stacked(number: DevNumber, *on: DevNumber) -> Path:
+        for each in on:
+            (tops / str(number) / "slaves" / str(each)).mkdir(parents=True)
+            (tops / str(number) / "slaves" / str(each) / "dev").write_text(f"{each}\n")
+        return tops / str(number)
+
+    refused(device, run, 4, "is data itself", "data", device.disk("alias", 8 * MIB, dev=itself))
+    crypt, volume = device.disk("crypt", 8 * MIB), device.disk("volume", 8 * MIB)
+    stacked(disks.number(crypt), DevNumber(9, 9), itself)
+    stacked(disks.number(volume), disks.number(crypt))
+    refused(device, run, 4, "lies on data", "data", crypt)
+    refused(device, run, 4, "lies on data", "data", volume)
+    # A partition of a loop device, whose file is on a file system on that volume.
+    part, loop = device.disk("part", 8 * MIB), tops / "7:0"
+    for place in (loop / "loop", loop / "p1"):
+        place.mkdir(parents=True)
+    (loop / "loop/backing_file").write_text(f"{device.main}\n")
+    (loop / "p1/partition").touch()
+    (tops / str(disks.number(part))).symlink_to(loop / "p1")
+    on = Path(device.main).stat().st_dev
+    stacked(DevNumber(os.major(on), os.minor(on)), disks.number(volume))
+    refused(device, run, 4, "lies on data", "data", part)
+    # What is not known is no reason.
+    (loop / "loop/backing_file").write_text(f"{tmp_path}/gone (deleted)\n")
+    assert run("spare", "replace", "data", part, "--yes").exit_code == 0
+    device.check(part)
+
+
 def test_too_small(device: Device, run: Run) -> None:
     refused(device, run, 4, "too small", "data", device.disk("new", MIB + 200 * 512))
 
@@ -248,6 +286,31 @@ def test_somebodys_data(device: Device, run: Run) -> None:
     device.check(new)
 
 
+def test_data_anywhere_in_a_large_region(device: Device, disks: Disks) -> None:
+    new = device.disk("new", 30 * MIB)
+    put(new, [(700 << 10, b"precious")])
+    with pytest.raises(Busy, match="data of unknown kind"):
+        newdevice.holdings(disks.known[new], 20 * MIB, UUID_, overwrite=False)
+    assert newdevice.holdings(disks.known[new], 640 << 10, UUID_, overwrite=False) == []
+
+
+def test_what_came_there_while_it_was_asked(device: Device) -> None:
+    new = device.disk("new", 8 * MIB)
+    put(new, [(4096, b"precious")])
+    with Control() as control:
+        decided = replacing.plan(control, "data", new, overwrite=True)
+        put(new, [(0x438, b"\x53\xef")])
+        before = Path(new).read_bytes()
+        with pytest.raises(Busy, match=r"carries ext2/3/4 .* by now"):
+            replacing.carry_out(control, decided)
+        assert Path(new).read_bytes() == before and device.live[3] == device.table(device.spare)
+        # What was agreed to is lost, and what is gone is no obstacle.
+        decided = replacing.plan(control, "data", new, overwrite=True)
+        put(new, [(0x438, bytes(2)), (4096, bytes(8))])
+        replacing.carry_out(control, decided)
+    device.check(new)
+
+
 def test_metadata_of_another_device(device: Device, run: Run) -> None:
     new = device.disk("new", 8 * MIB)
     from uuid import UUID
@@ -259,11 +322,22 @@ def test_metadata_of_another_device(device: Device, run: Run) -> None:
 def test_one_disk(device: Device, run: Run, disks: Disks) -> None:
     new = device.disk("new", 8 * MIB, disk="main")
     refused(device, run, 4, "overlap", "data", new)
-    twin = device.disk("twin", 8 * MIB, identity=Identity(wwn="0x1"))
     old = disks.known[device.spare]
-    known = replace(old, identity=Identity(wwn="0x1"))
-    disks.known |= {path: known for path, found in disks.known.items() if found is old}
-    result = run("spare", "replace", "data", twin, "--yes", "--dry-run")
+
+    def known_as(part: str) -> None:
+        known = replace(old, identity=Identity(wwn="0x1", part=part), partition=bool(part))
+        disks.known |= {path: known for path, found in disks.known.items() if found.path == old.path}
+
+    known_as("")
+    twin = device.disk("twin", 8 * MIB, identity=Identity(wwn="0x1"))
+    refused(device, run, 4, "the same disk by two names", "data", twin)
+    # By another path there are two of each of its partitions, too.
+    known_as("p1")
+    for number, part in enumerate(("p1", "")):
+        twin = device.disk(f"twin{number}", 8 * MIB, identity=Identity(wwn="0x1", part=part), partition=True)
+        refused(device, run, 4, "the same disk by two names", "data", twin)
+    other = device.disk("other", 8 * MIB, identity=Identity(wwn="0x1", part="p2"), partition=True)
+    result = run("spare", "replace", "data", other, "--yes", "--dry-run")
     assert result.exit_code == 0 and "on the same disk" in result.stderr
 
 

@@ -21,8 +21,8 @@ from pycontrol.service.move.lostlist import lost_list
 from pycontrol.service.move.settle import settle
 from tests.conftest import MIB, Run
 from tests.evacuation import Mapped
-from tests.faults import Cut
-from tests.moving import MAPPED, UUID_, Device, MovingKernel, bad_sectors, loaded, put, store, valid
+from tests.faults import Cut, Storage
+from tests.moving import MAIN, MAPPED, UUID_, Device, MovingKernel, bad_sectors, loaded, put, store, valid
 from tests.replacement import Replacement
 
 
@@ -250,6 +250,70 @@ def test_a_spare_that_was_retired_earlier_is_no_proof(
     monkeypatch.setattr(activate, "every_device", lambda: [device.main, first, new])
     result = run("activate", "data", device.main, new)
     assert result.exit_code == 5 and "--alone" in result.stderr and not valid(new)
+
+
+@pytest.mark.parametrize(
+    ("facts", "code", "words"),
+    [
+        ({"size": 16 * MIB}, 4, "belongs to a main device of"),
+        ({"size": MAIN, "mounts": ("/mnt",)}, 5, "mounted on /mnt"),
+        ({"size": MAIN, "readonly": True}, 4, "is read-only"),
+    ],
+    ids=["another", "in use", "read-only"],
+)
+def test_a_new_spare_is_not_put_in_service_for_a_main_device_that_is_refused(
+    device: Device, run: Run, facts: dict[str, object], code: int, words: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    new = device.disk("new", 8 * MIB)
+    put(new, arrived_from(device.spare, 5))
+    put(device.spare, retired_for(new, 5))
+    device.kernel.devices.clear()
+    monkeypatch.setattr(activate, "every_device", lambda: [device.main, device.spare, new])
+    before = Path(new).read_bytes()
+    result = run("activate", "data", device.disk("wrong", **facts), new)  # type: ignore[arg-type]
+    assert result.exit_code == code and words in result.stderr
+    assert Path(new).read_bytes() == before and not device.kernel.devices
+    done = run("activate", "data", device.main, new)
+    assert done.exit_code == 0 and "is the spare now" in done.stdout, done.stderr
+
+
+def test_a_copy_is_spoiled_though_nobody_is_left_to_do_it(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(device.main, [(0x438, b"\x53\xef")])
+    mapped = Mapped(device)
+    storage = Storage(monkeypatch, [device.spare, mapped.new])
+    before = Path(device.spare).read_bytes()
+    copies = 0
+
+    def go(cut: int | None) -> None:
+        store(device.spare, before)
+        mapped.boot()
+        with Control() as control:
+            decided = evacuate.plan(control, "data", mapped.new, overwrite=True)
+            storage.steps, storage.cut, device.kernel.step = 0, cut, storage.step
+            try:
+                evacuate.carry_out(control, decided)
+            finally:
+                device.kernel.step, storage.cut = lambda label: None, None
+
+    go(None)
+    for cut in range(storage.steps, storage.steps - 30, -1):
+        with pytest.raises(Cut):
+            go(cut)
+        if not device.kernel.devices["data"].suspended:
+            continue
+        whole = Path(mapped.new).read_bytes()[0x438:0x43A] == b"\x53\xef"
+        with Control() as control:
+            settled = settle(control, "data", mapped.new)
+        assert settled is not None
+        if settled.on == device.spare:
+            copies += whole
+            assert Path(mapped.new).read_bytes()[:MIB].startswith(b"dm-remap: "), f"cut {cut}"
+        else:
+            mapped.check()
+    assert copies
 
 
 # What is given up is written down before it is.

@@ -30,13 +30,21 @@ def spare() -> None:
 @click.argument("newspare", type=DEVICE)
 @moving_options("NEWSPARE")
 @json_option
+@click.pass_context
 def replace(
-    name: str, newspare: str, overwrite: bool, pause: float, yes: bool, dry_run: bool, as_json: bool
+    ctx: click.Context,
+    name: str,
+    newspare: str,
+    overwrite: bool,
+    pause: float,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Move what lives on the spare of NAME to NEWSPARE, while NAME is in use.
 
     The old spare is good until the last moment, and marked as retired then: it will be
-    refused.  What cannot be read from it any more is pending afterwards, and listed.
+    refused.  What cannot be read from it any more is pending afterwards, and listed (exit code 1).
     Interrupted, or cut off, nothing has happened, or all: run it again.
 
     \b
@@ -46,6 +54,7 @@ def replace(
     JSON keys: name, old, new, dry_run, sectors (that move, 512 bytes each), copied (sectors, some
     once more), loses, lost (list of [main sector, sectors]), seconds (I/O stood still), warnings.
     """
+    from pycontrol.cli.exitcodes import ExitCode
     from pycontrol.cli.progress import phases
     from pycontrol.dm.ioctl import Control
     from pycontrol.service.move.replace import carry_out, plan
@@ -68,6 +77,7 @@ def replace(
         for sentence in done.warnings:
             warn(sentence)
         _show(decided, done, as_json)
+    ctx.exit(ExitCode.DAMAGED if done.lost else ExitCode.OK)
 
 
 def _question(decided: "Plan") -> str:

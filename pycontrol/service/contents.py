@@ -1,9 +1,10 @@
 """What lies on a device that might become a spare.  Reads it, writes nothing."""
 
 import os
+from collections.abc import Iterable
 from typing import Final
 
-from pycontrol.errors import RemapError
+from pycontrol.errors import Busy, RemapError
 from pycontrol.service import blockdev, signatures
 from pycontrol.service.find.disks import Disk
 from pycontrol.service.find.judge import COPIES, SPACING, Content, Contents, region
@@ -57,3 +58,11 @@ def _examine(disk: Disk, read: signatures.Read) -> Contents:
 def is_blank(read: signatures.Read, length: int) -> bool:
     """Whether the first ``length`` bytes are zero."""
     return all(not any(read(at, min(_STEP, length - at))) for at in range(0, length, _STEP))
+
+
+def check_agreed(path: str, found: Iterable[str], agreed: Iterable[str]) -> None:
+    """Busy if there is more on a device by now than what somebody has agreed to lose; both for people."""
+    known = set(agreed)
+    more = [each for each in found if each not in known]
+    if more:
+        raise Busy(f"{plain(path)} carries {'; '.join(more)} by now; look at it again")

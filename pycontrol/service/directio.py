@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from pycontrol.errors import DeviceIoError
 from pycontrol.service.blockdev import BlockDevice, open_device
@@ -112,9 +112,16 @@ def open_direct(what: str | BlockDevice, *, write: bool = False, exclusive: bool
         return open_device(what, flags)
 
 
+class Target(Protocol):
+    """Where something is copied to."""
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Write all of ``data`` at byte ``offset``."""
+
+
 def copy(
     source: Direct,
-    target: Direct,
+    target: Target,
     copies: Iterable[Copy],
     unit: int,
     advance: Callable[[int], None],
@@ -134,7 +141,7 @@ def copy(
 
 
 def _copy_part(
-    source: Direct, target: Direct, part: Copy, unit: int, alive: Callable[[], None]
+    source: Direct, target: Target, part: Copy, unit: int, alive: Callable[[], None]
 ) -> Iterator[Copy]:
     try:
         data = source.read(part.source, part.length)

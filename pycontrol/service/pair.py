@@ -8,21 +8,28 @@ from pycontrol.text import plain
 
 def check_pair(main: BlockDevice, spare: BlockDevice) -> list[str]:
     """Refuse two that cannot be a pair (WrongDevice); warnings, for people, about a doubtful one."""
-    pair = f"{plain(main.path)} and {plain(spare.path)}"
     if not main.size or not spare.size:
         empty = main if not main.size else spare
         raise WrongDevice(f"{plain(empty.path)} has no size; is there a medium in it?")
-    same_disk = bool(main.disk) and main.disk == spare.disk
-    if same_disk and not (main.partition and spare.partition):
-        raise WrongDevice(f"{pair} overlap, one is part of the other; name another spare")
-    twins = main.identity.same_disk(spare.identity) and not (main.partition and spare.partition)
-    if not same_disk and twins:
-        raise WrongDevice(
-            f"{pair} are the same disk by two names (WWN {plain(main.identity.wwn)}); name another spare"
-        )
-    warnings = []
-    if same_disk or main.identity.same_disk(spare.identity):
-        warnings.append(f"{pair} are on the same disk; if it fails, both fail")
+    warnings = check_apart(main, spare)
     if spare.logical_block > main.logical_block:
         warnings.append(f"{plain(spare.path)}: {larger_block(spare.logical_block, main.logical_block)}")
     return warnings
+
+
+def check_apart(one: BlockDevice, other: BlockDevice) -> list[str]:
+    """Refuse two with sectors in common (WrongDevice); a warning, for people, about two on one disk."""
+    pair = f"{plain(one.path)} and {plain(other.path)}"
+    partitions = one.partition and other.partition
+    same_disk = bool(one.disk) and one.disk == other.disk
+    if same_disk and not partitions:
+        raise WrongDevice(f"{pair} overlap, one is part of the other; name another device")
+    twins = one.identity.same_disk(other.identity)
+    if twins and not same_disk:
+        # By another path there is each partition once more, with the same uuid.
+        parts = {one.identity.part, other.identity.part} - {""}
+        if not partitions or len(parts) < 2:
+            raise WrongDevice(
+                f"{pair} are the same disk by two names (WWN {plain(one.identity.wwn)}); name another device"
+            )
+    return [f"{pair} are on the same disk; if it fails, both fail"] if same_disk or twins else []

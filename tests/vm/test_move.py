@@ -28,7 +28,7 @@ RUN = 12 * MiB // 512  # Sectors at the beginning that live on the spare: more t
 REMAPPED = [place for place in PLACES[::2] if place * BLOCK >= RUN]  # Behind it.
 MOVED = RUN + len(REMAPPED) * BLOCK
 DEVICE = "/dev/mapper/data"
-REFUSED, WRONG_DEVICE, BUSY = 9, 4, 5
+DAMAGED, REFUSED, WRONG_DEVICE, BUSY = 1, 9, 4, 5
 
 pytestmark = pytest.mark.timeout(300 + 120 * CUTS)
 
@@ -120,8 +120,8 @@ def test_a_spare_is_replaced_under_load(machine: Callable[..., Machine]) -> None
     listed = guest.run("dmsetup", "message", "data", "0", "list").out.splitlines()
     sector, _, place, _ = listed[5].split()
     box.disks["larger"].fail(int(place) + 2, on="read")
-    done = ok(guest, "spare", "replace", "data", guest.devices["smaller"], "--yes")
-    assert done["lost"] == [[int(sector) + 2, 1]]
+    done = ctl(guest, "spare", "replace", "data", guest.devices["smaller"], "--yes", "--json")
+    assert done.rc == DAMAGED and json.loads(done.out)["lost"] == [[int(sector) + 2, 1]], done
     writer.check(failing=[int(sector) // BLOCK])
     assert ok(guest, "inspect", guest.devices["smaller"])["intact"]
     # Writing heals it.

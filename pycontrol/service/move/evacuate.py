@@ -7,7 +7,6 @@ metadata says it is.
 
 import os
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -17,18 +16,19 @@ from pycontrol.dm.cookie import Cookie
 from pycontrol.dm.flow import MakeCookie
 from pycontrol.dm.ioctl import Control
 from pycontrol.errors import Busy, DeviceIoError, RemapError
-from pycontrol.metadata import BLOCK, SECTOR, Kind, Loaded, Mark
+from pycontrol.metadata import BLOCK, SECTOR, Loaded, Mark
 from pycontrol.service import live
-from pycontrol.service.directio import CHUNK, Copy, Direct, copy, direct
-from pycontrol.service.move import head, retire
-from pycontrol.service.move.evacuate_plan import Plan, plan
+from pycontrol.service.directio import CHUNK, Copy, Direct, Target, copy, direct
+from pycontrol.service.move import head, newdevice, retire
+from pycontrol.service.move.evacuate_places import blocks, places, within
+from pycontrol.service.move.evacuate_plan import REGION, Plan, plan
 from pycontrol.service.move.lostlist import WriteDown
 from pycontrol.service.move.rounds import LONGEST, Rounds
 from pycontrol.service.move.switch import Outcome, Switch
 from pycontrol.service.move.underway import underway
 from pycontrol.service.move.written import Counts, Written, watched
 from pycontrol.service.progress import Progress, silent
-from pycontrol.service.ranges import Range, difference, intersection, merged, scaled, total
+from pycontrol.service.ranges import Range, difference, intersection, merged, pieces, scaled, total
 from pycontrol.service.taken import taken
 from pycontrol.text import plain
 
@@ -81,6 +81,7 @@ def carry_out(
         watched(control, decided.name, decided.sectors) as written,
     ):
         uuid = live.load_live(str(decided.spare.dev), decided.uuid).uuid
+        newdevice.check_holdings(decided.new, target, REGION, uuid, decided.loses)
         mark = retire.unfinished(uuid, moment, decided.main)
         head.blank(target, decided.sectors, mark)
         copying = _Copying(decided, target, written, give_up, rounds)
@@ -122,11 +123,15 @@ class _Copying:
         self._plan, self._target, self._written, self._give_up = decided, target, written, give_up
         self._rounds = rounds
         self._counts: Counts | None = None
-        self._waiting: list[Range] = [(0, decided.sectors)]
+        self._head = head.of(decided.sectors)
+        self._first = head.First(target, decided.sectors)
+        self._waiting: list[Range] = difference([(0, decided.sectors)], [self._head])
+        self._zeroed: list[Range] = []
+        """Of what is lost."""
         self.lost: list[Range] = []
 
     def left(self) -> list[Range]:
-        """What was written since it was copied, or was not copied at all."""
+        """What was written since it was copied, or was not copied at all; of the head, what was written."""
         counts = self._written.counts()
         if self._counts is not None:
             self._waiting = merged([*self._waiting, *self._written.between(self._counts, counts)])
@@ -137,17 +142,20 @@ class _Copying:
         """Copy through the device, which heals or notes what it cannot read, until little is left."""
         what = "copying"
         while True:
-            left = difference(self.left(), [head.of(self._plan.sectors)])
+            # Before what is left is looked at: it may take long, and must not when I/O stands still.
+            self._zero(self._target, difference(self.lost, [self._head]), progress)
+            left = difference(self.left(), [self._head])
             if not self._rounds.again(self._plan.name, total(left) * SECTOR):
                 return
-            self._copy(mapped, [Copy(at, at, end - at) for at, end in scaled(left, SECTOR)], progress, what)
+            copies = [Copy(at, at, end - at) for at, end in scaled(left, SECTOR)]
+            self._copy(mapped, copies, self._target, progress, what)
             self._waiting = difference(self._waiting, left)
             self.check_lost()
             what = "copying what was written meanwhile"
 
     def look_at_head(self, mapped: Direct) -> None:
         """Whether it can be read; it is copied when I/O stands still."""
-        start, end = head.of(self._plan.sectors)
+        start, end = self._head
         step = self._plan.block_size // SECTOR
         bad = [(at, at + step) for at in range(start, end, step) if not self._readable(mapped, at, step)]
         self.lost = merged([*difference(self.lost, [(start, end)]), *bad])
@@ -161,15 +169,29 @@ class _Copying:
             return False
         return True
 
-    def _copy(self, source: Direct, copies: list[Copy], progress: Progress, what: str) -> None:
+    def _copy(
+        self, source: Direct, copies: list[Copy], target: Target, progress: Progress = silent, what: str = ""
+    ) -> None:
         amount = sum(each.length for each in copies)
         began = monotonic()
         advance = progress(what, amount)
-        failed = copy(source, self._target, copies, self._plan.block_size, advance, lambda: _alive(source))
+        failed = copy(source, target, copies, self._plan.block_size, advance, lambda: _alive(source))
         self._rounds.did(amount, monotonic() - began)
         tried = merged((each.target // SECTOR, (each.target + each.length) // SECTOR) for each in copies)
         bad = merged((each.target // SECTOR, (each.target + each.length) // SECTOR) for each in failed)
         self.lost = merged([*difference(self.lost, tried), *bad])
+        self._zeroed = intersection(self._zeroed, self.lost)
+
+    def _zero(self, target: Target, lost: list[Range], progress: Progress = silent) -> None:
+        """Zeroes where there are none yet."""
+        left = difference(lost, self._zeroed)
+        if not left:
+            return
+        advance = progress("writing zeroes", total(left) * SECTOR)
+        for start, end in pieces(scaled(left, SECTOR), CHUNK):
+            target.write(start, bytes(end - start))
+            advance(end - start)
+        self._zeroed = merged([*self._zeroed, *left])
 
     def check_lost(self) -> None:
         """Busy if something could not be read, and may not be given up."""
@@ -183,21 +205,40 @@ class _Copying:
     def last(self, main: Direct, spare: Direct, loaded: Loaded) -> None:
         """Nothing moves any more: copy the rest from where it is, zeroes for what is lost.
 
-        _LostMore if more is lost than before.
+        All but the first block, for which :meth:`complete` is.  _LostMore if more is lost than before.
         """
-        told = self.lost
-        # What could not be read before is tried once more, as all of this is.
-        left = merged([*self.left(), *self.lost])
-        from_main, from_spare, pending = _places(left, loaded)
-        self._copy(main, from_main, silent, "")
-        self._copy(spare, from_spare, silent, "")
-        self.lost = merged([*difference(self.lost, pending), *pending])
+        told, until = self.lost, monotonic() + self._rounds.longest / 2
+        written = self.left()
+        # What could not be read may come back; but a dying disk takes seconds for each block.
+        doubtful = difference(told, written)
+        left = difference(merged([*written, self._head]), doubtful)
+        from_main, from_spare, pending = places(left, loaded)
+        again_main, again_spare, still_pending = places(doubtful, loaded)
+        self.lost = merged([*self.lost, *pending, *still_pending])
+        _, end = self._head
+        first = min(BLOCK // SECTOR, end)
+        # The beginning last, when all that it leads to is durable.
+        for target, part in (
+            (self._target, (end, self._plan.sectors)),
+            (self._target, (first, end)),
+            (self._first, (0, first)),
+        ):
+            for source, copies in ((main, from_main), (spare, from_spare)):
+                self._copy(source, list(within(copies, part)), target)
+            for source, copies in ((main, again_main), (spare, again_spare)):
+                for block in blocks(within(copies, part), self._plan.block_size):
+                    if monotonic() >= until:
+                        break
+                    self._copy(source, [block], target)
+            self._zero(target, intersection(self.lost, [part]))
+            self._target.sync()
         self.check_lost()
         if difference(self.lost, told):
             raise _LostMore
-        for start, end in scaled(self.lost, SECTOR):
-            for at in range(start, end, CHUNK):
-                self._target.write(at, bytes(min(CHUNK, end - at)))
+
+    def complete(self) -> None:
+        """All else is there: the first block, in place of the mark."""
+        self._first.store()
 
 
 def _alive(source: Direct) -> None:
@@ -210,36 +251,6 @@ def _alive(source: Direct) -> None:
         except OSError:
             continue
     raise DeviceIoError(f"{plain(source.path)} cannot be read at all any more; nothing was changed")
-
-
-def _places(ranges: list[Range], loaded: Loaded) -> tuple[list[Copy], list[Copy], list[Range]]:
-    """Where sectors of the device are: on main, on the spare, and nowhere."""
-    mapped: list[Range] = []
-    spare: list[Copy] = []
-    pending: list[Range] = []
-    for extent in loaded.extents:
-        here = (extent.main, extent.main + extent.sectors)
-        mapped.append(here)
-        parts = list(_parts(ranges, here))
-        if extent.kind is Kind.PENDING:
-            pending += parts
-        else:
-            shift = extent.spare - extent.main
-            spare += [
-                Copy((start + shift) * SECTOR, start * SECTOR, (end - start) * SECTOR) for start, end in parts
-            ]
-    linear = difference(ranges, merged(mapped))
-    main = [Copy(at, at, end - at) for at, end in scaled(linear, SECTOR)]
-    return main, spare, merged(pending)
-
-
-def _parts(ranges: list[Range], here: Range) -> Iterator[Range]:
-    from bisect import bisect_left
-
-    at = max(0, bisect_left(ranges, (here[0], 0)) - 1)
-    while at < len(ranges) and ranges[at][0] < here[1]:
-        yield from intersection([ranges[at]], [here])
-        at += 1
 
 
 @dataclass(slots=True)
@@ -257,8 +268,11 @@ class _Switch(Switch):
         loaded = metadata.load(self.old.bytes_at, self.plan.spare.size)
         self.usable = True
         self.copying.last(self.main, self.old, loaded)
-        self.target.sync()
         return loaded
+
+    def complete(self) -> None:
+        """With its first block the copy is one."""
+        self.copying.complete()
 
     def spoil(self) -> None:
         """The whole copy would be taken for the device, and grow old."""

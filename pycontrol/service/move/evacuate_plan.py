@@ -1,18 +1,23 @@
 """Moving a device to a healthy disk: what would be done, and whether it can be."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from pycontrol.dm.ioctl import Control
 from pycontrol.dm.types import DmName, TargetLine
 from pycontrol.errors import Busy, WrongDevice
 from pycontrol.service import blockdev, extents, live
 from pycontrol.service.blockdev import BlockDevice
+from pycontrol.service.boot import bound
 from pycontrol.service.devices import named
 from pycontrol.service.kernel import check_target, require_root
 from pycontrol.service.move import newdevice
 from pycontrol.service.ranges import Range, total
 from pycontrol.sizes import SECTOR, human
 from pycontrol.text import plain
+
+REGION: Final = 1 << 20
+"""Bytes at the beginning of the new disk that must be blank, where nothing known is found there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +60,9 @@ def plan(
     check_target(control)
     device, target = extents.only_target(control, name)
     ours = named(device.info.name)
-    if device.info.suspended:
-        raise Busy(f"{ours} stands still (suspended); wait, or 'dmsetup resume {ours}' if nobody does it")
     main = newdevice.numbered(target.table.main)
     spare = newdevice.numbered(target.table.spare)
-    new, warnings = newdevice.look(new_path, (main, spare))
+    new, warnings = newdevice.look(new_path, device, (main, spare))
     block = max(main.logical_block, spare.logical_block)
     if new.logical_block > block:
         raise WrongDevice(
@@ -90,6 +93,6 @@ def plan(
         sectors=target.length,
         block_size=block,
         pending=tuple(pending),
-        loses=tuple(newdevice.holdings(new, min(new.size, 1 << 20), uuid, overwrite=overwrite)),
-        warnings=tuple(warnings),
+        loses=tuple(newdevice.holdings(new, REGION, uuid, overwrite=overwrite)),
+        warnings=(*warnings, *bound.evacuating(ours)),
     )

@@ -14,6 +14,21 @@ def of(sectors: int) -> Range:
     return 0, min(CHUNK // SECTOR, sectors)
 
 
+class First:
+    """The first block, with what tells most file systems, till it may take the place of the mark."""
+
+    def __init__(self, target: Direct, sectors: int) -> None:
+        self._target, self._data = target, bytearray(min(BLOCK, sectors * SECTOR))
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """As if it were on the disk."""
+        self._data[offset : offset + len(data)] = data
+
+    def store(self) -> None:
+        """Put it on the disk; DeviceIoError if it cannot be."""
+        self._target.store([(0, bytes(self._data))])
+
+
 def blank(target: Direct, sectors: int, mark: Mark) -> None:
     """Nothing there but the mark, on stable storage; DeviceIoError if it cannot be written."""
     _, end = of(sectors)

@@ -18,7 +18,7 @@ from pycontrol.errors import BrokenError, DeviceIoError
 from pycontrol.metadata import SECTOR, Loaded, Mark
 from pycontrol.service import live
 from pycontrol.service.directio import direct
-from pycontrol.service.move import retire
+from pycontrol.service.move import newdevice, retire
 from pycontrol.service.move.filling import Filling
 from pycontrol.service.move.replace_plan import Plan, plan
 from pycontrol.service.move.rounds import LONGEST, Rounds
@@ -76,6 +76,7 @@ def carry_out(
         watched(control, decided.name, decided.table.start + decided.table.length) as written,
     ):
         uuid = live.load_live(str(decided.old.dev), decided.uuid).uuid
+        newdevice.check_holdings(decided.new, target, decided.region, uuid, decided.loses)
         mark = retire.unfinished(uuid, moment, decided.old)
         retire.begin(target, decided.new.size, decided.geometry, mark)
         unit = max(decided.old.logical_block, decided.new.logical_block)

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pycontrol import TARGET, metadata
 from pycontrol.dm.ioctl import Control
 from pycontrol.dm.types import DmName, TargetLine
-from pycontrol.errors import Busy, WrongDevice
+from pycontrol.errors import WrongDevice
 from pycontrol.metadata import SECTOR, Extent, Geometry, Kind, Loaded
 from pycontrol.service import live
 from pycontrol.service.blockdev import BlockDevice
+from pycontrol.service.boot import bound
 from pycontrol.service.devices import named
 from pycontrol.service.extents import only_target
 from pycontrol.service.kernel import check_target, require_root
@@ -40,6 +41,11 @@ class Plan:
     """What the new spare holds that would be overwritten."""
     warnings: tuple[str, ...] = ()
 
+    @property
+    def region(self) -> int:
+        """Bytes at the beginning of the new spare that are for the metadata."""
+        return self.geometry.region * SECTOR
+
 
 def plan(control: Control, name: str, new_path: str, *, overwrite: bool = False) -> Plan:
     """Check everything that can be checked without writing.
@@ -50,11 +56,9 @@ def plan(control: Control, name: str, new_path: str, *, overwrite: bool = False)
     check_target(control)
     device, target = only_target(control, name)
     ours = named(device.info.name)
-    if device.info.suspended:
-        raise Busy(f"{ours} stands still (suspended); wait, or 'dmsetup resume {ours}' if nobody does it")
     main = newdevice.numbered(target.table.main)
     old = newdevice.numbered(target.table.spare)
-    new, warnings = newdevice.look(new_path, (main, old))
+    new, warnings = newdevice.look(new_path, device, (main, old))
     loaded = live.load_live(target.table.spare, device.info.uuid)
     geometry = Geometry(loaded.copies, loaded.spacing)
     block_size = max(main.logical_block, new.logical_block)
@@ -76,7 +80,7 @@ def plan(control: Control, name: str, new_path: str, *, overwrite: bool = False)
         block_size=block_size,
         sectors=loaded.used_sectors,
         loses=tuple(newdevice.holdings(new, geometry.region * SECTOR, loaded.uuid, overwrite=overwrite)),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *bound.replacing(ours)),
     )
 
 

@@ -70,6 +70,13 @@ class _Opened:
         except OSError:
             return None
 
+    @property
+    def bare(self) -> bool:
+        """It is certainly no spare: wherever one has something of ours it can be read, and has nothing."""
+        reader = metadata.Reader(self.at.bytes_at, self.device.size)
+        found = metadata.find_mark(reader) or list(metadata.valid_headers(reader))
+        return not (found or reader.failures)
+
 
 class _Standing:
     """A suspended device, the table it had and the one it was to get."""
@@ -108,7 +115,7 @@ class _Standing:
             for each in opened:
                 if self._admitted(each, marks):
                     return self._go_on_with(each.device, "finished: the new spare is in use")
-            if self._left_for_disk(marks):
+            if self._left_for_disk(opened, marks):
                 return Settled(self._other.path, "finished: the new disk is in use")
         raise BrokenError(
             f"{self._name} stands still, and no spare of it can be used as it is; look at"
@@ -135,14 +142,19 @@ class _Standing:
         retire.admit(spare.at, blocks)
         return True
 
-    def _left_for_disk(self, marks: list[metadata.Mark | None]) -> bool:
+    def _left_for_disk(self, opened: list[_Opened], marks: list[metadata.Mark | None]) -> bool:
         """A spare was retired for the disk that was named: go on there."""
         disk = self._other
         there = retire.known_as(disk.path, disk.identity)
         if not any(mark and mark.other == there and self._uuid in (None, mark.uuid) for mark in marks):
             return False
-        length = sum(line.length for line in self._lines)
-        self._resume(TargetLine(0, length, "linear", f"{disk.dev} 0"))
+        table = TargetLine(0, sum(line.length for line in self._lines), "linear", f"{disk.dev} 0")
+        # The mark of a spare that was replaced says the same; and the guard may have taken the table back.
+        if self._inactive != [table] and (
+            self._inactive or not all(each.bare for each in opened if each.device.dev == disk.dev)
+        ):
+            return False
+        self._resume(table)
         return True
 
     def _go_on_with(self, spare: BlockDevice, words: str) -> Settled:

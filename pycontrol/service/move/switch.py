@@ -64,9 +64,14 @@ class Switch:
     def finish(self) -> Loaded:
         """Nothing moves any more: have everything on the new device, flushed; gives what the old spare says.
 
+        But for what :meth:`complete` writes.
+
         To set ``usable`` before the new device could be taken for the old one.
         """
         raise NotImplementedError
+
+    def complete(self) -> None:
+        """The new table is loaded, which tells who finds this standing still: write what was kept back."""
 
     def arrive(self) -> None:
         """The old spare is out of service: put the new one in service."""
@@ -97,6 +102,7 @@ class Switch:
                     loaded = self.finish()
                     let_go()
                     still.load(self.table)
+                    self.complete()
                     headers = retire.Headers.of(self.old, loaded)
                     self._retire(loaded)
                     still.decided(on=True)
