@@ -20,6 +20,8 @@ NO_PARAMS = {3, 4, 6, 7, 10, 16}
 BUFFER_FULL, UEVENT, DATA_OUT, DEFERRED = 1 << 8, 1 << 13, 1 << 16, 1 << 17
 QUERY_INACTIVE = 1 << 12
 ACTIVE, INACTIVE, SUSPENDED = 1 << 5, 1 << 6, 1 << 1
+WHILE_SUSPENDED = {"help", "status", "stats", "cache_stats", "scrub"}
+"""Messages that need no metadata, as they are; device-mapper's own begin with an at sign."""
 
 
 @dataclass
@@ -221,6 +223,8 @@ class FakeKernel:
         device = self._find(name, uuid)
         words = _string(payload[8:])
         self.messages.append((struct.unpack_from("=Q", payload)[0], words))
+        if device.suspended and not words.startswith("@") and words not in WHILE_SUSPENDED:
+            raise OSError(errno.EBUSY, "suspended")
         said = self.answer(words)
         if said is None:
             return None, flags, device

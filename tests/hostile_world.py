@@ -77,6 +77,8 @@ class Kernel(PolledKernel, MovingKernel):
     target: FakeTarget = field(default_factory=lambda: FakeTarget(SECTORS))
     position: int = 0
     armed: Callable[[], None] = lambda: None
+    commit: Callable[[], None] = lambda: None
+    """Has the spare hold what the target has."""
 
     def __call__(self, fd: int, number: int, buffer: bytearray) -> int:
         done = super().__call__(fd, number, buffer)
@@ -97,9 +99,13 @@ class Kernel(PolledKernel, MovingKernel):
                 self.position = int(sector)
                 return f"{sector}\n"
             case ["unmap", *ranges]:
+                # A kernel is not interrupted between its map and its metadata.
+                before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
                 for first, count in zip(ranges[::2], ranges[1::2], strict=True):
                     for at in range(int(first), int(first) + int(count)):
                         self.target.remapped.pop(at, None)
+                self.commit()
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 return f"Unmapped {sum(map(int, ranges[1::2]))} sectors\n"
             case [word, *_] if word.startswith("@"):
                 return super().reply(words)
@@ -206,12 +212,9 @@ class World:
         start = metadata.data_start()
         records = [Record(at, start + 8 * n, 8, Kind.REMAP, 0, 5) for n, at in enumerate(REMAPPED)]
         records += [Record(PENDING, 0, 8, Kind.PENDING, 1, 6)] if pending else []
-        for uuid, path, held in ((UUID_DATA, spare, records), (UUID_IDLE, self.place["idlespare"], [])):
-            blocks = metadata.encode_image(
-                held, uuid=uuid, main_sectors=SECTORS, spare_sectors=SPARE // 512, time=1, sequence=9,
-                cursor=start + 8 * len(REMAPPED), main_id="", name="data",
-            )  # fmt: skip
-            put(path, blocks)
+        self._hold(spare, UUID_DATA, records)
+        self._hold(self.place["idlespare"], UUID_IDLE, [])
+        self.kernel.commit = self._commit
         image = bytearray(MAIN)
         for number, sector in enumerate(REMAPPED):
             words = contents(sector)
@@ -231,6 +234,19 @@ class World:
         self.kernel.add("data", f"DMREMAP-{UUID_DATA}", line)
         self.kernel.add("other", "LVM-1", (0, SECTORS, "linear", "8:240 0"))
         self.kernel.status_line = f"24/2816 3 {int(pending)} 5/5 9 0 0 0 0 0 0 rw -"
+
+    def _hold(self, spare: str, uuid: UUID, records: list[Record]) -> None:
+        blocks = metadata.encode_image(
+            records, uuid=uuid, main_sectors=SECTORS, spare_sectors=SPARE // 512, time=1, sequence=9,
+            cursor=metadata.data_start() + 8 * len(REMAPPED), main_id="", name="data",
+        )  # fmt: skip
+        put(spare, blocks)
+
+    def _commit(self) -> None:
+        target = self.kernel.target
+        records = [Record(at, place, 1, Kind.REMAP, 0, 5) for at, place in sorted(target.remapped.items())]
+        records += [Record(at, 0, 1, Kind.PENDING, 1, 6) for at in sorted(target.lost)]
+        self._hold(self.place["spare"], UUID_DATA, records)
 
     def _heal(self) -> None:
         # Whatever is written in a pending place heals it.

@@ -3,15 +3,18 @@
 import errno
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pycontrol import metadata
 from pycontrol.dm.ioctl import Control
+from pycontrol.dm.types import DmName
 from pycontrol.errors import Busy
 from pycontrol.service import blockdev, removal
 from pycontrol.service.kernellog import KernelLog
+from pycontrol.service.move.underway import underway
 from tests.conftest import MIB, Disks, Run
 from tests.moving import MAPPED, PENDING, SECTORS, UUID_, Device, MovingKernel, bad_sectors, put
 
@@ -76,11 +79,12 @@ def test_removal_gives_up_and_names_the_user(
 
 
 class Unmapping:
-    """A kernel that copies back what is not stuck."""
+    """A kernel that copies back what is not stuck; ``listed`` is called when it has told the map."""
 
-    def __init__(self, device: Device, stuck: set[int]) -> None:
-        self.device, self.stuck = device, stuck
+    def __init__(self, device: Device, stuck: set[int], listed: Callable[[], None] = lambda: None) -> None:
+        self.device, self.stuck, self.listed = device, stuck, listed
         self.remapped = dict.fromkeys(MAPPED, 8)
+        self.pending: list[str] = []
         self.asked: list[str] = []
         device.kernel.answer = self.answer
 
@@ -90,7 +94,8 @@ class Unmapping:
         if kind == "list":
             start = int(numbers[0])
             lines = [f"{at} {n} 2048 remap" for at, n in sorted(self.remapped.items()) if at >= start]
-            return "\n".join(lines) or "none"
+            self.listed()
+            return "\n".join([*lines, *self.pending]) or "none"
         sectors = list(map(int, numbers[::2]))
         for at in sectors:
             if at in self.stuck:
@@ -167,6 +172,88 @@ def test_a_write_in_the_last_moment_that_main_does_not_take(
     result = run("leave", "data", "--do", "--yes")
     assert result.exit_code == 9 and "in the last moment" in result.stdout, result.stderr
     assert f"  {MAPPED[0]} 8\n" in result.stdout and moving.devices == {}
+
+
+@pytest.mark.parametrize("kind", [metadata.Kind.REMAP, metadata.Kind.PENDING])
+def test_what_comes_when_nothing_is_left_is_not_overlooked(
+    device: Device, run: Run, moving: MovingKernel, kind: metadata.Kind
+) -> None:
+    place = metadata.data_start() if kind is metadata.Kind.REMAP else 0
+
+    def write() -> None:
+        # Told that there is nothing: from here on whoever has the device open may write.
+        if not unmapping.remapped:
+            unmapping.store([metadata.Record(MAPPED[0], place, 8, kind)])
+
+    unmapping = Unmapping(device, set(), write)
+    result = run("leave", "data", "--do", "--yes", "--json")
+    assert result.exit_code == 9, result.stdout
+    told = json.loads(result.stdout)
+    assert told["remaining" if kind is metadata.Kind.REMAP else "pending"] == [[MAPPED[0], 8]]
+    assert told["removed"] is True and moving.devices == {}
+
+
+def test_what_becomes_pending_meanwhile_keeps_the_device(
+    device: Device, run: Run, moving: MovingKernel
+) -> None:
+    def lose() -> None:
+        if not unmapping.remapped:
+            unmapping.pending = [f"{PENDING} 8 - pending"]
+
+    unmapping = Unmapping(device, set(), lose)
+    result = run("leave", "data", "--do", "--yes")
+    assert result.exit_code == 9 and "data" in moving.devices
+    assert "cannot be read" in result.stdout and f"  {PENDING} 8\n" in result.stdout
+
+
+def test_a_spare_that_cannot_be_read_at_the_end_is_told(
+    device: Device, run: Run, moving: MovingKernel
+) -> None:
+    Unmapping(device, set())
+
+    def die(label: str) -> None:
+        # 4: the removal.
+        if label == "ioctl 4":
+            Path(device.spare).unlink()
+
+    moving.step = die
+    result = run("leave", "data", "--do", "--yes")
+    assert result.exit_code == 6 and "alone has everything" not in result.stdout
+    assert "data is down, but its spare cannot be read any more" in result.stdout and moving.devices == {}
+    assert "800 sectors were copied back" in result.stdout
+
+
+@pytest.mark.parametrize("words", [(), ("--do", "--yes")], ids=" ".join)
+def test_a_device_that_stands_still_is_not_left(
+    device: Device, run: Run, moving: MovingKernel, words: tuple[str, ...]
+) -> None:
+    moving.devices["data"].suspended = True
+    result = run("leave", "data", *words)
+    assert result.exit_code == 5 and "data is suspended" in result.stderr and result.stdout == ""
+    assert "data" in moving.devices and not moving.messages
+
+
+@pytest.mark.parametrize("words", [(), ("--do", "--yes")], ids=" ".join)
+def test_one_that_stands_still_from_now_on_is_not_left(
+    device: Device, run: Run, moving: MovingKernel, words: tuple[str, ...]
+) -> None:
+    def suspend(label: str) -> None:
+        # 14: a message.
+        if label == "ioctl 14":
+            moving.devices["data"].suspended = True
+
+    moving.step = suspend
+    result = run("leave", "data", *words)
+    assert result.exit_code == 5 and "data is suspended" in result.stderr and result.stdout == ""
+    assert "data" in moving.devices
+
+
+def test_a_device_that_is_being_moved_is_not_left(device: Device, run: Run, moving: MovingKernel) -> None:
+    Unmapping(device, set())
+    with underway(DmName("data"), "evacuate, to /dev/sde"):
+        result = run("leave", "data", "--do", "--yes")
+    assert result.exit_code == 5 and "busy with evacuate, to /dev/sde" in result.stderr
+    assert "data" in moving.devices
 
 
 def test_what_main_does_not_take_stays(

@@ -343,6 +343,28 @@ def test_sources_that_are_none(rig: Rig, run: Run, tmp_path: Path) -> None:
         assert result.exit_code == 4 and words in result.stderr
 
 
+def test_a_device_that_stands_still_is_not_filled(rig: Rig, run: Run, kernel: FakeKernel) -> None:
+    rig.lose(10)
+    kernel.devices["r0"].suspended = True
+    result = run("fill", "r0", "--from", str(rig.copy), "--yes")
+    assert result.exit_code == 5 and "r0 is suspended" in result.stderr and result.stdout == ""
+    assert rig.changed() == set()
+
+
+def test_what_was_filled_before_it_stood_still_stays(rig: Rig, run: Run, kernel: FakeKernel) -> None:
+    rig.lose(10)
+    heal = rig.target.before
+
+    def suspend(words: str) -> None:
+        heal(words)
+        kernel.devices["r0"].suspended = words == "sync"
+
+    rig.target.before = suspend
+    result = run("fill", "r0", "--from", str(rig.copy), "--yes")
+    assert result.exit_code == 5 and "which stay" in result.stderr and "r0 is suspended" in result.stderr
+    assert rig.changed() == {10}
+
+
 # Who may use the device meanwhile.
 
 

@@ -78,6 +78,30 @@ def test_what_is_exported_is_imported_the_same(
     assert target.lost == lost
 
 
+@pytest.mark.parametrize("words", [("export",), ("import", "--list", "list")], ids=" ".join)
+def test_a_device_that_stands_still_tells_nothing(
+    target: FakeTarget, kernel: FakeKernel, run: Run, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    paths = [write(tmp_path, "8 8\n") if word == "list" else word for word in words[1:]]
+    kernel.devices["r0"].suspended = True
+    result = run(words[0], "r0", *paths)
+    assert result.exit_code == 5 and "r0 is suspended" in result.stderr and result.stdout == ""
+    assert target.sent == []
+
+
+def test_what_was_imported_before_it_stood_still_stays(
+    target: FakeTarget, kernel: FakeKernel, run: Run, tmp_path: Path
+) -> None:
+    def suspend(words: str) -> None:
+        # From the next message on, which asks how it ended.
+        kernel.devices["r0"].suspended = words.startswith("remap")
+
+    target.before = suspend
+    result = run("import", "r0", "--list", write(tmp_path, "8 8\n"), "--yes")
+    assert result.exit_code == 5 and "which stay" in result.stderr and "r0 is suspended" in result.stderr
+    assert len(target.remapped) == 8
+
+
 def test_a_map_file_says_pending_is_bad_and_all_else_is_rescued(target: FakeTarget, run: Run) -> None:
     target.remapped, target.lost = {8: 2048, 9: 2049}, {16, 17}
     lines = run("export", "r0", "--ddrescue").stdout.splitlines()

@@ -202,7 +202,9 @@ def test_without_the_spare_there_is_a_map_but_no_history(data: InService, run: R
 
 def test_a_suspended_device_and_wrong_ones(data: InService, run: Run) -> None:
     data.kernel.devices["data"].suspended = True
-    assert "data is suspended" in run("map", "data").stderr
+    result = run("map", "data")
+    assert result.exit_code == 5 and "data is suspended" in result.stderr and result.stdout == ""
+    data.kernel.devices["data"].suspended = False
     assert run("map", "nothing").exit_code == 4
     assert run("map", "data", "--sector", str(MAIN)).exit_code == 4
     data.kernel.devices["data"].live = [

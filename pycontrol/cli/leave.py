@@ -35,7 +35,8 @@ def leave(ctx: click.Context, name: str, do_it: bool, yes: bool, as_json: bool) 
 
     JSON keys: name, main, remapped, failing (cannot even be read on the disk now), pending
     (lists of [main sector, sectors]), users; with --do: name, main, copied_back (sectors),
-    remaining, removed.
+    remaining, pending (cannot be read anywhere since), removed, unread (why the spare could not be
+    looked at when the device was gone; or empty).
     """
     from pycontrol.cli.exitcodes import ExitCode
     from pycontrol.cli.progress import phases
@@ -57,8 +58,8 @@ def leave(ctx: click.Context, name: str, do_it: bool, yes: bool, as_json: bool) 
             warn("what was copied back stays there; the same command goes on with the rest")
             raise
     _show_left(done, as_json)
-    if done.remaining:
-        ctx.exit(int(ExitCode.REFUSED))
+    if not done.clear:
+        ctx.exit(ExitCode.ACCESS if done.unread else ExitCode.REFUSED)
 
 
 def _show_outlook(outlook: "Outlook", as_json: bool) -> None:
@@ -100,24 +101,34 @@ def _show_left(done: "Left", as_json: bool) -> None:
                 "main": done.main,
                 "copied_back": done.copied_back,
                 "remaining": _counted(done.remaining),
+                "pending": _counted(done.pending),
                 "removed": done.removed,
+                "unread": done.unread,
             }
         )
         return
     name, main = plain(done.name), plain(done.main)
     click.echo(f"{done.copied_back} sectors were copied back to {main}")
-    if done.removed and done.remaining:
-        click.echo(
-            f"{name} is down, but somebody wrote to it in the last moment, and {main} did not take all"
-        )
-        click.echo("of it: 'dmremapctl activate' it, and leave again.  On the spare live:")
-        _list(done.remaining)
-        return
-    if done.removed:
+    if done.clear:
         click.echo(f"{name} is down; {main} alone has everything, its spare is free")
         return
-    click.echo(f"{main} does not take {_sectors(done.remaining)}; {name} stays, with these on the spare:")
+    if done.unread:
+        click.echo(f"{name} is down, but its spare cannot be read any more: {plain(done.unread)}")
+        click.echo("What was written in the last moment may be on it: keep it, and 'dmremapctl inspect' it")
+        return
+    if done.removed:
+        click.echo(
+            f"{name} is down, but somebody used it in the last moment, and {main} alone has not all of it:"
+        )
+        click.echo("'dmremapctl activate' it, and leave again")
+    if done.remaining and done.removed:
+        click.echo(f"{_sectors(done.remaining)} live on the spare:")
+    elif done.remaining:
+        click.echo(f"{main} does not take {_sectors(done.remaining)}; {name} stays, with these on the spare:")
     _list(done.remaining)
+    if done.pending:
+        click.echo(f"{_sectors(done.pending)} cannot be read anywhere; fill or overwrite them first:")
+        _list(done.pending)
 
 
 def _sectors(ranges: "tuple[Range, ...]") -> str:

@@ -91,8 +91,6 @@ def map_(
         view = diskview.look(control, name, part, at=sector, keep=keep, progress=progress)
     if view.unread:
         warn(f"the spare cannot be read, so its use and the history are left out: {view.unread}")
-    if view.device.info.suspended:
-        warn(f"{plain(view.device.info.name)} is suspended, and lists nothing until it is resumed")
     if svg:
         _write(svg, "svg", view, quiet=as_json)
     if html:

@@ -58,28 +58,30 @@ def activate(
     from pycontrol.service.boot.halves import refuse_copies
 
     require_root()
-    finished = _finish_replacement(main, spare, alone, find or every_device)
-    decided = plan(control, name, main, spare, Options(relocate_weak=relocate_weak))
+    headers = _arrived(main, spare, alone, find or every_device)
+    decided = plan(control, name, main, spare, Options(relocate_weak=relocate_weak), headers=headers)
     if decided.action is Action.FORMAT:
         raise WrongDevice(
             f"{plain(spare)} holds no metadata of a device; 'dmremapctl create' would make a new spare of it"
         )
+    if headers:
+        with direct(decided.spare, write=True, exclusive=True) as opened:
+            retire.admit(opened, retire.arrived(opened.bytes_at, decided.spare.size)[0])
     refuse_copies(decided.spare.path, find)
-    return Activated(decided, carry_out(control, decided, cookie=cookie), finished)
+    return Activated(decided, carry_out(control, decided, cookie=cookie), finished=bool(headers))
 
 
-def _finish_replacement(main: str, spare: str, alone: bool, find: FindPaths) -> bool:
+def _arrived(main: str, spare: str, alone: bool, find: FindPaths) -> list[retire.Placed]:
+    """The headers that finish a replacement; none for a spare that needs no finishing."""
     blockdev.number(main)
     new = blockdev.look(spare)
     with direct(new) as opened:
         headers = metadata.arrived_headers(metadata.Reader(opened.bytes_at, new.size))
-    if not headers:
-        return False
-    _check_old(headers[0][1], main, spare, alone, find)
-    with direct(new, write=True, exclusive=True) as opened:
+        if not headers:
+            return []
         blocks, _ = retire.arrived(opened.bytes_at, new.size)
-        retire.admit(opened, blocks)
-    return True
+    _check_old(headers[0][1], main, spare, alone, find)
+    return blocks
 
 
 def _check_old(header: metadata.Header, main: str, spare: str, alone: bool, find: FindPaths) -> None:

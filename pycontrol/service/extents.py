@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from pycontrol.dm.ioctl import Control
-from pycontrol.errors import BrokenError, UsageError, WrongDevice
+from pycontrol.errors import BrokenError, Busy, UsageError, WrongDevice
 from pycontrol.service import devices
 from pycontrol.service.devices import RemapDevice, RemapTarget
 from pycontrol.service.known.textlines import decimal
@@ -59,7 +59,7 @@ def listed(
     """The extents from sector ``start`` to ``end`` of main, of the target at sector ``at`` of the device.
 
     All in sectors of 512 bytes.  An extent that crosses ``start`` is cut there, one that crosses
-    ``end`` is whole.  WrongDevice if there is no such device of ours.
+    ``end`` is whole.  WrongDevice if there is no such device of ours, Busy while it is suspended.
     """
     return list(streamed(control, name, at=at, start=start, end=end))
 
@@ -70,9 +70,12 @@ def streamed(
     """The extents of :func:`listed` one by one, a page in memory at a time: there may be a million."""
     following: int | None = start
     while following is not None and (end is None or following < end):
-        lines = devices.message(control, name, ("list", str(following), str(PAGE)), at=at).splitlines()
+        try:
+            answer = devices.message(control, name, ("list", str(following), str(PAGE)), at=at)
+        except Busy as error:
+            raise _suspended(name) from error
         following = None
-        for line in lines:
+        for line in answer.splitlines():
             match line.split():
                 case ["none"]:
                     return
@@ -83,6 +86,13 @@ def streamed(
                     if end is not None and extent.sector >= end:
                         return
                     yield extent
+
+
+def _suspended(name: str) -> Busy:
+    return Busy(
+        f"{plain(name)} is suspended and tells nothing: wait, give the 'spare replace' or 'evacuate' again"
+        f" that was killed, or 'dmsetup resume {plain(name)}' if it was neither"
+    )
 
 
 def _understood(line: str) -> Extent:
@@ -106,10 +116,15 @@ def pending(extents: Iterable[Extent]) -> list[Range]:
 
 
 def only_target(control: Control, name: str) -> tuple[RemapDevice, RemapTarget]:
-    """A device of ours and its target; WrongDevice if its table has none, UsageError if it has several."""
+    """A device of ours and its target, in service.
+
+    WrongDevice if its table has none, UsageError if it has several, Busy if it is suspended.
+    """
     device = devices.status(control, name)
     if not device.targets:
         raise WrongDevice(f"{plain(name)} {device.lacking}; see 'dmremapctl status'")
     if len(device.targets) > 1:
         raise UsageError(f"{plain(name)} has several targets; send 'message --sector' to each of them")
+    if device.info.suspended:
+        raise _suspended(name)
     return device, device.targets[0]

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from pycontrol.dm.ioctl import Control
-from pycontrol.errors import BrokenError, Busy, DeviceIoError, RemapError, TargetRefused, WrongDevice
+from pycontrol.errors import BrokenError, DeviceIoError, RemapError, TargetRefused, WrongDevice
 from pycontrol.service import blockdev, devices
 from pycontrol.service.devices import RemapTarget
 from pycontrol.service.extents import listed, only_target, pending
@@ -114,8 +114,6 @@ def subject(control: Control, name: str) -> Subject:
     has failed.
     """
     device, target = only_target(control, name)
-    if device.info.suspended:
-        raise Busy(f"{plain(name)} is suspended; resume it first")
     if target.status.mode == "Fail":
         raise DeviceIoError(f"{plain(name)} is out of service (mode Fail); 'dmremapctl status' says more")
     looked_at = blockdev.look_as(device.path, device.info.dev)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pycontrol.dm.ioctl import Control
-from pycontrol.errors import DeviceIoError
+from pycontrol.errors import Busy, DeviceIoError
 from pycontrol.service import blockdev, devices, extents
 from pycontrol.service.devices import RemapDevice, RemapTarget
 from pycontrol.service.extents import only_target
@@ -137,7 +137,8 @@ def rehearse(plan: Plan, advance: Advance = lambda done: None) -> Outcome:
 def carry_out(control: Control, plan: Plan, advance: Advance = lambda done: None) -> Outcome:
     """Fill; ``advance`` is told of sectors done.  What was filled before an error stays.
 
-    Busy if the device is in use, or mounted and may not be frozen; DeviceIoError if a write fails.
+    Busy if the device is in use or suspended, or mounted and may not be frozen; DeviceIoError if a
+    write fails.
     """
     outcome = Outcome()
     name = plan.device.info.name
@@ -157,8 +158,12 @@ def carry_out(control: Control, plan: Plan, advance: Advance = lambda done: None
                 f"writing {plain(name)} failed after {total(outcome.filled)} sectors, which stay:"
                 f" {error.strerror}; see 'dmremapctl status'"
             ) from error
-    devices.message(control, name, ("sync",), at=plan.target.start)
-    _judge(plan, outcome, extents.pending(extents.listed(control, name, at=plan.target.start)))
+    try:
+        devices.message(control, name, ("sync",), at=plan.target.start)
+        pending = extents.pending(extents.listed(control, name, at=plan.target.start))
+    except Busy as error:
+        raise Busy(f"after {total(outcome.filled)} sectors, which stay, {error}") from error
+    _judge(plan, outcome, pending)
     return outcome
 
 

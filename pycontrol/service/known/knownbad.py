@@ -10,7 +10,7 @@ from typing import Final
 
 from pycontrol.dm.ioctl import Control
 from pycontrol.dm.types import DevNumber
-from pycontrol.errors import TargetRefused, WrongDevice
+from pycontrol.errors import Busy, TargetRefused, WrongDevice
 from pycontrol.service import blockdev, devices, extents
 from pycontrol.service.extents import only_target
 from pycontrol.service.find import smartctl, smartlba
@@ -180,7 +180,7 @@ def plan(control: Control, name: str, listed: Listed, *, read: bool = True) -> P
 def carry_out(control: Control, plan: Plan, advance: Callable[[int], None] = lambda done: None) -> Outcome:
     """Move what is new, or give it up; ``advance`` is told of sectors done.
 
-    What was done before an error stays; TargetRefused if the spare is full.
+    What was done before an error stays; TargetRefused if the spare is full, Busy while it is suspended.
     """
     word = "remap" if plan.read else "pending"
     done = 0
@@ -188,8 +188,8 @@ def carry_out(control: Control, plan: Plan, advance: Callable[[int], None] = lam
         words = [str(number) for start, end in batch for number in (start, end - start)]
         try:
             devices.message(control, plan.name, (word, *words), at=plan.at)
-        except TargetRefused as error:
-            raise TargetRefused(
+        except (Busy, TargetRefused) as error:
+            raise type(error)(
                 f"after {done} of {total(plan.new)} sectors, which stay as they are now, the target refused"
                 f" the {len(batch)} ranges from sector {batch[0][0]} on: {_reason(error)}"
             ) from error
@@ -197,13 +197,16 @@ def carry_out(control: Control, plan: Plan, advance: Callable[[int], None] = lam
         advance(total(batch))
     if not plan.bad:
         return Outcome(0, 0, 0)
-    there = extents.listed(control, plan.name, at=plan.at, start=plan.bad[0][0], end=plan.bad[-1][1])
+    try:
+        there = extents.listed(control, plan.name, at=plan.at, start=plan.bad[0][0], end=plan.bad[-1][1])
+    except Busy as error:
+        raise Busy(f"after {done} sectors, which stay as they are now, {error}") from error
     remapped = total(intersection(plan.bad, extents.remapped(there)))
     pending = total(intersection(plan.bad, extents.pending(there)))
     return Outcome(remapped, pending, total(plan.bad) - remapped - pending)
 
 
-def _reason(error: TargetRefused) -> str:
+def _reason(error: Busy | TargetRefused) -> str:
     # The message itself is in the sentence, thousands of numbers long.
     return str(error).rpartition("': ")[2]
 

@@ -1,21 +1,21 @@
 """Going back to the bare disk: whether and how, and doing it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pycontrol.dm.cookie import Cookie
 from pycontrol.dm.flow import MakeCookie
 from pycontrol.dm.ioctl import Control
 from pycontrol.errors import Busy, RemapError, TargetRefused
+from pycontrol.metadata import Kind, Loaded
 from pycontrol.service import devices, extents, live
-from pycontrol.service.devices import RemapDevice, RemapTarget
 from pycontrol.service.directio import CHUNK, Direct, direct
 from pycontrol.service.kernel import require_root
 from pycontrol.service.move import newdevice
-from pycontrol.service.move.replace_plan import remapped
+from pycontrol.service.move.underway import underway
 from pycontrol.service.progress import Progress, silent
-from pycontrol.service.ranges import Range, difference, merged, total
+from pycontrol.service.ranges import Range, merged, total
 from pycontrol.service.removal import remove_waiting
 from pycontrol.sizes import SECTOR
 from pycontrol.text import plain
@@ -55,11 +55,23 @@ class Left:
     """Sectors."""
     remaining: tuple[Range, ...]
     """Remapped still: main does not take them, or did not take them when somebody wrote meanwhile."""
+    pending: tuple[Range, ...]
+    """Became so meanwhile: they cannot be read anywhere."""
     removed: bool
+    unread: str = ""
+    """Why the spare could not be read when the device was gone: nobody knows what was on it."""
+
+    @property
+    def clear(self) -> bool:
+        """The disk alone has everything."""
+        return self.removed and not (self.remaining or self.pending or self.unread)
 
 
 def look(control: Control, name: str) -> Outlook:
-    """Find out; changes nothing.  WrongDevice or UsageError if it is no device of ours with one target."""
+    """Find out; changes nothing.
+
+    WrongDevice or UsageError if it is no device of ours with one target, Busy if it is suspended.
+    """
     require_root()
     device, target = extents.only_target(control, name)
     listed = extents.listed(control, name)
@@ -86,10 +98,17 @@ def _failing(main: Direct, ranges: list[Range]) -> Iterator[Range]:
 def leave(control: Control, name: str, *, progress: Progress = silent, cookie: MakeCookie = Cookie) -> Left:
     """Copy everything back to main, each block verified, and take the device down.
 
-    Busy while it is used, or while something is pending.  If main does not take everything,
-    the device stays as it is with what remains, and nothing is lost.  Who opens it in the very
-    last moment is waited for; if what that one wrote is not all on main, it remains, too.
+    Busy while it is used or suspended, or while something is pending.  If main does not take
+    everything, the device stays as it is with what remains, and nothing is lost.  Who opens it in
+    the very last moment is waited for; if what that one wrote is not all on main, it remains, too.
     """
+    require_root()
+    device, _ = extents.only_target(control, name)
+    with underway(devices.named(device.info.name), "leave"):
+        return _leave(control, name, progress, cookie)
+
+
+def _leave(control: Control, name: str, progress: Progress, cookie: MakeCookie) -> Left:
     outlook = look(control, name)
     device, target = extents.only_target(control, name)
     if outlook.users:
@@ -103,24 +122,32 @@ def leave(control: Control, name: str, *, progress: Progress = silent, cookie: M
     for batch in _batches(list(outlook.remapped)):
         _unmap(control, outlook.name, batch)
         advance(total(batch))
-    remaining = tuple(extents.remapped(extents.listed(control, name)))
-    copied = total(outlook.remapped) - total(remaining)
-    if remaining:
-        return Left(outlook.name, outlook.main, copied, remaining, removed=False)
-    before = _on_spare(device, target)
+    listed = extents.listed(control, name)
+    remaining, pending = tuple(extents.remapped(listed)), tuple(extents.pending(listed))
+    left = Left(
+        outlook.name, outlook.main, total(outlook.remapped) - total(remaining), remaining, pending, False
+    )
+    if remaining or pending:
+        return left
     remove_waiting(control, name, cookie=cookie)
-    since = tuple(difference(_on_spare(device, target), before))
-    return Left(outlook.name, outlook.main, copied, since, removed=True)
-
-
-def _on_spare(device: RemapDevice, target: RemapTarget) -> list[Range]:
-    """What is remapped, as the spare has it."""
+    # Whoever opened it since it was asked may have written: only now is it certain.
     try:
         loaded = live.load_live(target.table.spare, device.info.uuid)
-    except (RemapError, OSError):
-        # A spare that is dead took no remaps, either.
-        return []
-    return merged((each.main, each.main + each.sectors) for each in remapped(loaded))
+    except (RemapError, OSError) as error:
+        return replace(left, removed=True, unread=str(error))
+    return replace(
+        left,
+        remaining=_ranges(loaded, Kind.REMAP),
+        pending=_ranges(loaded, Kind.PENDING),
+        removed=True,
+    )
+
+
+def _ranges(loaded: Loaded, kind: Kind) -> tuple[Range, ...]:
+    """What of main is so, as the spare has it."""
+    return tuple(
+        merged((each.main, each.main + each.sectors) for each in loaded.extents if each.kind is kind)
+    )
 
 
 def _batches(ranges: list[Range]) -> Iterator[list[Range]]:
