@@ -1,6 +1,7 @@
 """Facts from sysfs and /proc, made of directories."""
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,36 @@ def test_each_refusal_to_open_in_words(
     monkeypatch.setattr(os, "open", fails)
     with pytest.raises(kind, match="/dev/x"):
         blockdev.open_device("/dev/x", os.O_RDONLY)
+
+
+def test_a_partition_that_is_elsewhere_by_now_is_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "image").touch()
+    start = tmp_path / "sys/dev/block/8:1/start"
+    start.parent.mkdir(parents=True)
+    start.write_text("2048\n")
+    facts = {blockdev.BLKGETSIZE64: 1 << 20, blockdev.BLKGETDISKSEQ: 5}
+    monkeypatch.setattr(blockdev, "SYSFS", tmp_path / "sys")
+    monkeypatch.setattr(blockdev, "_ioctl", lambda fd, request, *_: facts[request])
+    real = os.fstat
+    values = [stat.S_IFBLK, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+
+    def partition(fd: int) -> os.stat_result:
+        return os.stat_result(values, {"st_rdev": os.makedev(8, 1)})
+
+    with blockdev.opened(str(tmp_path / "image")) as fd:
+        monkeypatch.setattr(os, "fstat", partition)
+        before = blockdev.seen(fd, "/dev/sda1")
+        blockdev.check_same(fd, "/dev/sda1", before)
+        start.write_text("4096\n")
+        with pytest.raises(WrongDevice, match="not what it was"):
+            blockdev.check_same(fd, "/dev/sda1", before)
+        start.write_text("2048\n")
+        facts[blockdev.BLKGETSIZE64] *= 2
+        with pytest.raises(WrongDevice, match="not what it was"):
+            blockdev.check_same(fd, "/dev/sda1", before)
+        monkeypatch.setattr(os, "fstat", real)
 
 
 def test_number_tells_what_is_no_block_device(tmp_path: Path) -> None:

@@ -6,10 +6,14 @@ import json
 import os
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pycontrol import metadata
+from pycontrol.dm.ioctl import Control
+from pycontrol.errors import Busy, WrongDevice
+from pycontrol.service import create
 from pycontrol.service.identity import Identity
 from pycontrol.service.kernellog import KernelLog
 from tests.conftest import MIB, Disks, Run
@@ -225,6 +229,15 @@ def test_the_same_disk_by_two_names(kernel: FakeKernel, run: Run, disks: Disks, 
     assert digest(other) == before
 
 
+def test_the_same_partition_by_two_names(kernel: FakeKernel, run: Run, disks: Disks) -> None:
+    same = Identity(wwn="0x5000", part="p1")
+    main = disks.make("a1", 64 * MIB, disk="a", partition=True, identity=same)
+    other = disks.make("b1", 8 * MIB, disk="b", partition=True, identity=same)
+    result = run("create", "r0", main, other, "--yes", "--format")
+    assert result.exit_code == 4 and "same disk by two names" in result.stderr
+    assert digest(other) == digest(disks.make("zero", 8 * MIB))
+
+
 def test_a_partition_of_main_overlaps_it(kernel: FakeKernel, run: Run, disks: Disks, main: str) -> None:
     part = disks.make("main1", 8 * MIB, disk="main", partition=True)
     result = run("create", "r0", main, part, "--yes")
@@ -339,3 +352,122 @@ def test_a_write_error_while_formatting_activates_nothing(
     monkeypatch.setattr(os, "pwritev", fails)
     result = run("create", "r0", main, spare, "--yes")
     assert result.exit_code == 6 and "Input/output error" in result.stderr and kernel.devices == {}
+
+
+# What is on main.
+
+
+def mark(condition: metadata.Condition) -> list[tuple[int, bytes]]:
+    made = metadata.Mark(condition, uuid.UUID(int=7), 1, "/dev/elsewhere")
+    return metadata.marked(made, metadata.Geometry(5, 256))
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        image(main_sectors=8 * MIB // 512, spare_sectors=MAIN_SECTORS),
+        # Its first copy is damaged, and the disk once had a GPT.
+        [(0, b"\xff" * 8), *image()[1:], (64 * MIB - 512, b"EFI PART")],
+        [(offset, data[:40] + b"\xff" * 8 + data[48:]) for offset, data in image()],
+        mark(metadata.Condition.UNFINISHED),
+    ],
+    ids=["valid", "a copy damaged", "beyond recovery", "unfinished"],
+)
+def test_a_main_that_is_a_spare_is_refused_even_with_format(
+    kernel: FakeKernel, run: Run, main: str, spare: str, blocks: list[tuple[int, bytes]]
+) -> None:
+    put(main, blocks)
+    before = digest(main), digest(spare)
+    for options in ((), ("--format",)):
+        result = run("create", "r0", main, spare, "--yes", *options)
+        assert result.exit_code == 4 and "are the names swapped?" in result.stderr
+    assert (digest(main), digest(spare)) == before and kernel.devices == {}
+
+
+@pytest.mark.parametrize(
+    ("blocks", "words"),
+    [
+        (mark(metadata.Condition.RETIRED), "retired: what it held has moved to /dev/elsewhere"),
+        ([*image(), (0, bytes(4096)), (0x438, b"\x53\xef")], "ext2/3/4 at byte 1080"),
+    ],
+    ids=["retired", "since overwritten"],
+)
+def test_a_main_that_was_a_spare_once_is_told_of(
+    kernel: FakeKernel, run: Run, main: str, spare: str, blocks: list[tuple[int, bytes]], words: str
+) -> None:
+    put(main, blocks)
+    before = digest(spare)
+    refused = run("create", "r0", main, spare, answer="n\n")
+    assert refused.exit_code == 10 and words in refused.stderr and digest(spare) == before
+    assert run("create", "r0", main, spare, answer="y\n").exit_code == 0
+
+
+def test_a_main_with_bad_sectors_is_looked_at_as_far_as_it_can_be(
+    kernel: FakeKernel, run: Run, main: str, spare: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, inode = os.pread, Path(main).stat().st_ino
+
+    def bad(fd: int, length: int, offset: int) -> bytes:
+        if os.fstat(fd).st_ino == inode and offset < MIB:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(fd, length, offset)
+
+    monkeypatch.setattr(os, "pread", bad)
+    assert run("create", "r0", main, spare, "--yes").exit_code == 0
+
+
+def test_a_valid_spare_of_a_device_on_devices_of_ours_is_activated(
+    kernel: FakeKernel, run: Run, main: str, spare: str
+) -> None:
+    # The device is the spare of another one, so main begins with that one's metadata.
+    put(main, image("wwn:0x7777", main_sectors=8192, spare_sectors=MAIN_SECTORS))
+    put(spare, image())
+    assert run("create", "r0", main, spare).exit_code == 0
+
+
+# What the user agreed to.
+
+
+@pytest.mark.parametrize("format_", [False, True])
+@pytest.mark.parametrize(
+    "blocks", [[(0x10040, b"_BHRfS_M")], image(), [(600 << 10, b"secret")]], ids=["btrfs", "spare", "data"]
+)
+def test_what_comes_while_the_question_stands_is_not_overwritten(
+    kernel: FakeKernel, main: str, spare: str, blocks: list[tuple[int, bytes]], format_: bool
+) -> None:
+    with Control() as control:
+        decided = create.plan(control, "r0", main, spare, create.Options(format=format_))
+        assert decided.loses == ()
+        put(spare, blocks)
+        before = digest(spare)
+        with pytest.raises(Busy, match="look at it again"):
+            create.carry_out(control, decided)
+    assert digest(spare) == before and kernel.devices == {}
+
+
+def test_a_main_that_becomes_a_spare_while_the_question_stands(
+    kernel: FakeKernel, main: str, spare: str
+) -> None:
+    with Control() as control:
+        decided = create.plan(control, "r0", main, spare)
+        put(main, image(main_sectors=8 * MIB // 512, spare_sectors=MAIN_SECTORS))
+        before = digest(spare)
+        with pytest.raises(WrongDevice, match="are the names swapped"):
+            create.carry_out(control, decided)
+    assert digest(spare) == before and kernel.devices == {}
+
+
+def test_both_devices_are_held_until_the_table_names_them(
+    kernel: FakeKernel, run: Run, main: str, spare: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[str] = []
+    load = FakeKernel._DM_TABLE_LOAD
+
+    def look(self: FakeKernel, *words: Any) -> Any:
+        links = Path("/proc/self/fd").iterdir()
+        held.extend(str(link.readlink()) for link in links if link.is_symlink())
+        return load(self, *words)
+
+    monkeypatch.setattr(FakeKernel, "_DM_TABLE_LOAD", look)
+    assert run("create", "r0", main, spare, "--yes").exit_code == 0
+    assert {main, spare} <= set(held)

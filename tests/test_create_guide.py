@@ -262,7 +262,8 @@ def test_dry_run_as_json(machine: Machine, run: Run, kernel: FakeKernel) -> None
     assert told == {
         "dry_run": True, "name": "data", "path": "/dev/mapper/data", "main": "8:1", "spare": "8:3",
         "formatted": True, "records": 0, "warnings": [], "copies": 5, "spacing": 131072,
-        "loses": ["boot sector at byte 510"], "overwritten": 655360, "room": 8 * MIB - 655360,
+        "loses": ["boot sector at byte 510"], "metadata": False, "overwritten": 655360,
+        "room": 8 * MIB - 655360,
     }  # fmt: skip
     assert machine.digests() == before and kernel.devices == {}
     in_words = run("create", "data", main, spare, "--dry-run", "--format").stdout

@@ -182,6 +182,37 @@ def test_it_asks_before_it_makes_anything(hosts: Simulation, run: Command, tmp_p
     assert "Make 1 device?" in done.stderr
 
 
+OWN, OTHERS = "/dev/dm-remap", "/dev/ext4"
+"""Spares with metadata, and with a file system."""
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(("spare", "code"), [(OWN, 4), (OWN, 5), (OTHERS, 5), (OTHERS, 7)])
+def test_what_was_a_spare_is_never_formatted_whatever_the_file_says(
+    hosts: Simulation, run: Command, tmp_path: Path, spare: str, code: int, dry_run: bool
+) -> None:
+    path = inventory(tmp_path / "hosts.toml", 1)
+    devices = f"[[hosts.host00000.devices]]\nname='data'\nmain='/dev/sdb'\nspare='{spare}'\nformat=true\n"
+    path.write_text(path.read_text() + devices)
+    created: list[list[str]] = []
+
+    def answer(_: Host, words: list[str]) -> tuple[Any, int]:
+        if words[0] == "list":
+            return [], 0
+        created.append(words)
+        made = {"name": "data", "path": "/dev/mapper/data", "warnings": [], "metadata": words[-2] == OWN}
+        # What is refused with 5 may be busy, and only for the moment.
+        return made, 0 if "--format" in words else code
+
+    hosts.answer = answer
+    done = run("fleet", "-H", str(path), "create", "--dry-run" if dry_run else "--yes")
+    formats = (spare, code) == (OTHERS, 5)
+    assert done.exit_code == (0 if formats else 11), done.output
+    assert "--format" not in created[0]
+    formatted = [words for words in created if {"--format", "--yes"} <= set(words)]
+    assert len(formatted) == (formats and not dry_run)
+
+
 def test_watching_takes_a_connection_to_each(hosts: Simulation, run: Command, tmp_path: Path) -> None:
     done = run("fleet", "-H", str(inventory(tmp_path / "hosts.toml", 11)), "watch")
     assert done.exit_code == 2 and "--jobs 11" in done.stderr and hosts.opened == 0

@@ -4,15 +4,21 @@ import fcntl
 import hashlib
 import json
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 
-from pycontrol.metadata import BLOCK, Record, load
+from pycontrol.errors import Busy
+from pycontrol.metadata import BLOCK, Condition, OutOfService, Record, load
+from pycontrol.service.offline import meta
 from pycontrol.service.offline import source as service_source
 from tests.conftest import Run
+from tests.faults import Cut, Storage
+from tests.test_meta_legacy import ACTIVE, v42
+from tests.test_meta_legacy import SPARE as OLD_SECTORS
 from tests.test_metadata_images import UUID_A, UUID_B, Sparse, remaps, slots, spare
 
 SECTORS = 5120
@@ -397,3 +403,85 @@ def test_nothing_is_left_of_a_file_that_could_not_be_written(
         assert (result.exit_code, "No space left" in result.stderr) == (6, True)
         assert output in result.stderr
         assert not out.exists()
+
+
+# An interrupted write
+
+
+@pytest.mark.parametrize("power", [False, True], ids=["killed", "without power"])
+@pytest.mark.parametrize("copies", [1, 5])
+@pytest.mark.parametrize("command", ["restore", "import-legacy"])
+def test_what_is_half_written_is_never_taken_for_blank(
+    run: Run, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, copies: int,
+    power: bool,
+) -> None:  # fmt: skip
+    source, sectors = tmp_path / "source", SECTORS if command == "restore" else OLD_SECTORS
+    if command == "restore":
+        run("meta", "dump", "-o", str(source), store(spare(TABLE, spare_sectors=SECTORS, copies=copies)))
+        options = []
+    else:
+        source.write_bytes(v42([(1000, 5000, 1, ACTIVE), (2000, 4999, 1, ACTIVE)]))
+        options = ["--copies", str(copies), "--uuid", str(UUID_A)]
+    path = store(spare((), spare_sectors=sectors, uuid=UUID_B, copies=8, spacing=64), "other.img")
+    before = Path(path).read_bytes()
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: os.pwritev(fd, [data], offset))
+    storage = Storage(monkeypatch, [path])
+    words = ("meta", command, *options, "--yes", "--force", str(source), path)
+    found: set[object] = set()
+    marked, cut = b"", 0
+    while True:
+        cut += 1
+        Path(path).write_bytes(before)
+        storage.steps, storage.cut = 0, cut
+        try:
+            assert run(*words).exit_code == 0
+            break
+        except Cut:
+            storage.cut = None
+        if power:
+            storage.lose(random.Random(cut))
+        data = Path(path).read_bytes()
+        try:
+            found.add(load(lambda offset, length: data[offset : offset + length], len(data)).uuid)  # noqa: B023
+        except OutOfService as error:
+            assert error.mark and error.mark.condition is Condition.UNFINISHED, f"step {cut}"
+            found.add("marked")
+            marked = data
+    storage.cut = None
+    whole = Path(path).read_bytes()
+    assert run("meta", "check", path).exit_code == 0 and cut > 20
+    assert found == {UUID_B, "marked", UUID_A}
+    # From what it has left the same command makes the same.
+    Path(path).write_bytes(marked)
+    told = run(*(word for word in words if word != "--force"))
+    assert told.exit_code == 5 and "was not finished" in told.stderr
+    assert run(*words).exit_code == 0
+    again = Path(path).read_bytes()
+    # An import says when it was.
+    assert again == whole if command == "restore" else loaded_records(path)
+
+
+def test_what_lies_far_behind_in_a_large_region_is_something(run: Run, store: Store, tmp_path: Path) -> None:
+    text, path = str(tmp_path / "dump"), tmp_path / "blank.img"
+    run("meta", "dump", "-o", text, store(spare((), spare_sectors=4 * SECTORS, spacing=1024)))
+    path.write_bytes(bytes(4 * SECTORS * 512))
+    with path.open("r+b") as file:
+        file.seek(700 << 10)
+        file.write(b"secret")
+    result = run("meta", "restore", "--yes", text, str(path))
+    assert result.exit_code == 5 and "data of unknown kind" in result.stderr
+    assert b"secret" in path.read_bytes()
+
+
+def test_what_comes_while_the_question_stands_is_not_overwritten(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "blank.img"
+    path.write_bytes(bytes(SECTORS * 512))
+    plan = meta.plan_restore(meta.dump(meta.load(store(good()))), str(path))
+    assert plan.destination.loses == ()
+    with path.open("r+b") as file:
+        file.seek(0x438)
+        file.write(b"\x53\xef")
+    before = path.read_bytes()
+    with pytest.raises(Busy, match="ext2/3/4"):
+        meta.restore(plan)
+    assert path.read_bytes() == before

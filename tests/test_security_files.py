@@ -15,6 +15,7 @@ import pytest
 
 from pycontrol.dm.types import DevNumber
 from pycontrol.errors import AccessDenied, Busy, DeviceIoError, UsageError, WrongDevice
+from pycontrol.metadata import Geometry
 from pycontrol.service import blockdev, module, trust
 from pycontrol.service.blockdev import BlockDevice, seen
 from pycontrol.service.directio import direct
@@ -86,7 +87,7 @@ def test_another_disk_in_the_same_place_is_another_device(tmp_path: Path) -> Non
 
 def test_an_image_that_was_exchanged_is_not_written_to(tmp_path: Path) -> None:
     path = made(tmp_path / "spare", 1 << 20)
-    destination = examine(str(path), (1 << 20) // 512)
+    destination = examine(str(path), (1 << 20) // 512, Geometry(5, 256))
     victim = made(tmp_path / "victim", 1 << 20)
     path.unlink()
     path.symlink_to(victim)

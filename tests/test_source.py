@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pycontrol.errors import Busy, DeviceIoError, UsageError, WrongDevice
+from pycontrol.service.offline import imagefile
 from pycontrol.service.offline.imagefile import copy_sparse, locked, write_text
 from pycontrol.service.offline.source import same, source, user_of
 
@@ -73,6 +74,17 @@ def test_a_file_that_cannot_be_made(image: Path, tmp_path: Path) -> None:
     with source(str(image)) as opened, pytest.raises(DeviceIoError, match="cannot be made: File too large"):
         copy_sparse(opened.read, [(0, 10)], str(tmp_path / "huge"), 1 << 62)
     assert not (tmp_path / "huge").exists()
+
+
+def test_no_file_is_made_among_the_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dev/disk").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "dev")
+    monkeypatch.setattr(imagefile, "DEV", tmp_path / "dev")
+    for name in ("dev/sdz", "dev/disk/sdz", "link/sdz"):
+        with pytest.raises(WrongDevice, match="check the name"):
+            write_text(str(tmp_path / name), ["x"])
+        assert not (tmp_path / name).exists()
+    write_text(str(tmp_path / "devices"), ["x"])
 
 
 def test_long_text_is_written_whole(tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ def create(
     """Join MAIN and SPARE to the device /dev/mapper/NAME.
 
     A spare that was formatted for MAIN is activated with its remaps.  A blank one is
-    formatted, after asking.  One that holds anything else is refused without --format.
+    formatted, after asking.  One that holds anything else is refused without --format, and a MAIN
+    that is a spare itself even so.
 
     On a terminal, what is not given is asked for, with proposals; so it is with --guide.
 
@@ -51,8 +52,8 @@ def create(
       dmremapctl create data /dev/sdb /dev/sdc1
 
     JSON keys: name, path, uuid, dev, main, spare, formatted, records, table, warnings.
-    With --dry-run there is no uuid and dev, but dry_run, copies, spacing (bytes), loses,
-    overwritten (bytes), room (bytes).
+    With --dry-run there is no uuid and dev, but dry_run, copies, spacing (bytes), loses, metadata
+    (is any of dm-remap on the spare?), overwritten (bytes), room (bytes).
     """
     from pycontrol.dm.ioctl import Control
     from pycontrol.service import create as service
@@ -128,6 +129,7 @@ def _show_plan(decided: "Plan", as_json: bool) -> None:
                 "copies": decided.copies,
                 "spacing": decided.spacing,
                 "loses": list(decided.loses),
+                "metadata": decided.metadata,
                 "overwritten": decided.overwritten,
                 "room": decided.room,
             }

@@ -190,6 +190,7 @@ def _ask(hosts: "Sequence[Host]") -> None:
         for device in host.devices:
             count += 1
             how = "overwriting what is on the spare" if device.format else "the spare must be blank"
+            how += ", or dm-remap's"
             words = f"{device.name} of {plain(device.main)} and {plain(device.spare)}; {how}"
             click.echo(f"{host.name}: {words}", err=True)
     click.confirm(f"Make {count} {'device' if count == 1 else 'devices'}?", abort=True, err=True)

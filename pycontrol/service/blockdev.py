@@ -38,6 +38,10 @@ class Seen(NamedTuple):
     """Of a file."""
     sequence: int = 0
     """Of a disk: the kernel counts those that come, from Linux 5.15 on, and gives a number away anew."""
+    start: int = 0
+    """Of a partition, in sectors: a table that is written anew gives its number to another one."""
+    size: int = 0
+    """Of a device, in bytes."""
 
 
 def seen(fd: int, path: str) -> Seen:
@@ -52,7 +56,16 @@ def seen(fd: int, path: str) -> Seen:
         sequence = _ioctl(fd, BLKGETDISKSEQ, "=Q", path)
     except DeviceIoError:
         sequence = 0
-    return Seen(kind, found.st_rdev, sequence=sequence)
+    size = _ioctl(fd, BLKGETSIZE64, "=Q", path)
+    return Seen(kind, found.st_rdev, sequence=sequence, start=_start(found.st_rdev), size=size)
+
+
+def _start(rdev: int) -> int:
+    try:
+        return int((SYSFS / f"dev/block/{os.major(rdev)}:{os.minor(rdev)}/start").read_text())
+    except FileNotFoundError:
+        # A whole disk.
+        return 0
 
 
 @dataclass(frozen=True, slots=True)

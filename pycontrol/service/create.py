@@ -4,37 +4,32 @@
 Between the two the command asks the user.
 """
 
-import os
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Final
-from uuid import UUID, uuid4
+from typing import Final
+from uuid import UUID
 
 from pycontrol import TARGET, UUID_PREFIX
 from pycontrol.dm.cookie import Cookie
 from pycontrol.dm.flow import MakeCookie, bring_up
 from pycontrol.dm.ioctl import Control
 from pycontrol.dm.types import DeviceInfo, DmName, DmUuid, TargetLine
-from pycontrol.errors import BeyondRecovery, Busy, UsageError, WrongDevice
-from pycontrol.service import blockdev, signatures
+from pycontrol.errors import UsageError, WrongDevice
+from pycontrol.service import blockdev
 from pycontrol.service.blockdev import BlockDevice
-from pycontrol.service.contents import is_blank
 from pycontrol.service.devices import named
-from pycontrol.service.find.judge import COPIES, SPACING
+from pycontrol.service.find.judge import COPIES
 from pycontrol.service.find.judge import spacing as proposed_spacing
-from pycontrol.service.identity import Identity
 from pycontrol.service.kernel import check_target, explained, require_root
 from pycontrol.service.kernellog import KernelLog
 from pycontrol.service.move.underway import underway
 from pycontrol.service.pair import check_pair
 from pycontrol.service.status import TargetTable
-from pycontrol.service.unfinished import check_elsewhere, check_free_but_for, clear_unfinished, unfinished
-from pycontrol.sizes import MIB, SECTOR, human
+from pycontrol.service.unfinished import check_elsewhere, check_free_but_for, clear_unfinished, free_name
+from pycontrol.sizes import SECTOR, human
 from pycontrol.text import plain
-
-if TYPE_CHECKING:
-    from pycontrol import metadata
 
 MAX_COPIES: Final = 8
 MIN_SPACING: Final = 32 << 10
@@ -88,6 +83,8 @@ class Plan:
     relocate_weak: bool
     loses: tuple[str, ...] = ()
     """What formatting destroys, for people; empty for a blank spare."""
+    metadata: bool = False
+    """Whether the spare carries any of ours, be it damaged or out of service."""
     warnings: tuple[str, ...] = ()
     records: int = 0
     """Records found on the spare."""
@@ -112,25 +109,22 @@ class Plan:
         return TargetLine(0, self.main.sectors, TARGET, str(words))
 
 
-@dataclass(slots=True)
-class _Found:
-    """What the spare holds: ours, nothing, or something else."""
-
-    action: Action
-    uuid: UUID = field(default_factory=uuid4)
-    copies: int = COPIES
-    spacing: int = SPACING
-    loses: list[str] = field(default_factory=list)
-    records: int = 0
-
-
-def plan(control: Control, name: str, main_path: str, spare_path: str, options: Options = _USUAL) -> Plan:
+def plan(
+    control: Control,
+    name: str,
+    main_path: str,
+    spare_path: str,
+    options: Options = _USUAL,
+    *,
+    headers: Sequence[tuple[int, bytes]] = (),
+) -> Plan:
     """Check everything that can be checked without changing anything, and decide.
 
     Of what is on the spare: metadata of this main device is used as it is; a blank spare, or one
     that was being formatted for it, is to be formatted; anything else is refused, unless
     ``options`` say to format it, and is then in ``loses`` of the plan.  A device of that name that a
-    killed command has left without a table is no obstacle.
+    killed command has left without a table is no obstacle.  ``headers`` are taken for written on
+    the spare, at these bytes.
 
     WrongDevice, Busy, UsageError or BeyondRecovery say what is wrong with the two devices;
     AccessDenied and TargetMissing what the machine lacks.
@@ -141,24 +135,26 @@ def plan(control: Control, name: str, main_path: str, spare_path: str, options: 
         raise WrongDevice(
             f"{plain(main_path)} and {plain(spare_path)} are the same device; name another spare"
         )
+    from pycontrol.service.examining import check_main, examine
+
     require_root()
     check_target(control)
-    left = unfinished(control, wanted)
+    left = free_name(control, wanted)
     main, spare = blockdev.look(main_path), blockdev.look(spare_path)
     if left is not None:
         main, spare = left.without(main), left.without(spare)
     warnings = check_pair(main, spare)
-    if left is None:
-        _check_names(control, wanted)
     for device in (main, spare):
         if device.readonly:
             raise WrongDevice(
                 f"{plain(device.path)} is read-only; 'blockdev --setrw' or its switch may change that"
             )
         check_free_but_for(left, device)
-    found = _examine(main, spare, options)
+    found = examine(main, spare, options, headers)
     if found.action is Action.ACTIVATE:
         check_elsewhere(control, wanted, found.uuid)
+    else:
+        warnings += check_main(main)
     return Plan(
         name=wanted,
         main=main,
@@ -169,6 +165,7 @@ def plan(control: Control, name: str, main_path: str, spare_path: str, options: 
         spacing=found.spacing,
         relocate_weak=options.relocate_weak,
         loses=tuple(found.loses),
+        metadata=found.metadata,
         warnings=tuple(warnings),
         records=found.records,
     )
@@ -186,109 +183,6 @@ def proposed(control: Control, decided: Plan, options: Options) -> Plan:
     return plan(control, decided.name, decided.main.path, decided.spare.path, chosen)
 
 
-def _check_names(control: Control, name: DmName) -> None:
-    with explained():
-        if any(entry.name == name for entry in control.list_devices()):
-            raise Busy(f"there is a device named {name} already; choose another name or remove it")
-
-
-def _examine(main: BlockDevice, spare: BlockDevice, options: Options) -> _Found:
-    """Read the spare's metadata region and decide what to do with it."""
-    from pycontrol import metadata
-
-    with blockdev.opened(spare) as fd:
-
-        def read(offset: int, length: int) -> bytes:
-            return os.pread(fd, length, offset)
-
-        marks = [*spare.known_as, *signatures.probe(read, spare.size)]
-        shown = ", ".join(dict.fromkeys(plain(mark) for mark in marks))
-        where = plain(spare.path)
-        fresh = _Found(Action.FORMAT, copies=options.copies or COPIES, spacing=options.spacing or SPACING)
-        if shown:
-            fresh.loses.append(shown)
-        try:
-            loaded = metadata.load(read, spare.size)
-        except metadata.OutOfService as error:
-            from pycontrol.service.formatting import was_interrupted
-
-            nothing = was_interrupted(error.mark, main) and not shown
-            if not (nothing or options.format):
-                raise WrongDevice(f"{where}: {plain(error)}; --format makes a fresh spare of it") from error
-            if not nothing:
-                fresh.loses.append("a spare that is out of service")
-        except metadata.Unsupported as error:
-            if not options.format:
-                raise WrongDevice(f"{where}: {plain(error)}; use a newer dm-remap, or --format") from error
-            fresh.loses.append("dm-remap metadata of a newer format")
-        except metadata.NotOurs as error:
-            region = fresh.copies * fresh.spacing
-            blank = is_blank(read, min(region, spare.size))
-            what = shown or ("" if blank else f"data in its first {human(region)}")
-            if what and not options.format:
-                raise Busy(
-                    f"{where} carries {what}; use another spare, or --format to overwrite it"
-                ) from error
-            if what and not shown:
-                fresh.loses.append("data of unknown kind")
-        except metadata.Legacy as error:
-            if not options.format:
-                raise WrongDevice(
-                    f"{where} holds an older dm-remap format: {plain(error)}; use --format to start anew"
-                ) from error
-            fresh.loses.append("remaps in an older dm-remap format")
-        except metadata.Corrupt as error:
-            if not options.format:
-                raise BeyondRecovery(
-                    f"the metadata on {where} is beyond recovery: {plain(error)};"
-                    " 'dmremapctl inspect' shows what is left, --format starts anew"
-                ) from error
-            fresh.loses.append("dm-remap metadata that is damaged beyond recovery")
-        else:
-            if not options.format:
-                return _activate(main, spare, options, loaded)
-            fresh.loses.append(f"dm-remap metadata {loaded.uuid} with {len(loaded.records)} records")
-    _check_room(spare, fresh)
-    return fresh
-
-
-def _activate(main: BlockDevice, spare: BlockDevice, options: Options, loaded: "metadata.Loaded") -> _Found:
-    """The spare is ours already: it must belong to this main device and be as it was."""
-    where = plain(spare.path)
-    if loaded.main_sectors != main.sectors:
-        raise WrongDevice(
-            f"{where} belongs to a main device of {loaded.main_sectors} sectors, but {plain(main.path)} has"
-            f" {main.sectors}; name the right one"
-        )
-    if loaded.spare_sectors != spare.sectors:
-        raise WrongDevice(
-            f"{where} has {spare.sectors} sectors, but had {loaded.spare_sectors} when it was formatted"
-        )
-    recorded = Identity.parse(loaded.main_id)
-    key = recorded.conflicts(main.identity)
-    if key:
-        raise WrongDevice(
-            f"{where} belongs to another main device ({key} {plain(getattr(recorded, key))}, but"
-            f" {plain(main.path)} has {plain(getattr(main.identity, key))}); name the right one"
-        )
-    spacing = loaded.spacing * SECTOR
-    if options.copies not in (None, loaded.copies) or options.spacing not in (None, spacing):
-        raise UsageError(
-            f"{where} was formatted with {loaded.copies} copies {human(spacing)} apart; leave out --copies"
-            " and --spacing, or use --format to lose its remaps"
-        )
-    return _Found(Action.ACTIVATE, loaded.uuid, loaded.copies, spacing, records=len(loaded.records))
-
-
-def _check_room(spare: BlockDevice, found: _Found) -> None:
-    region = found.copies * found.spacing
-    if spare.size <= region + MIB:
-        raise WrongDevice(
-            f"{plain(spare.path)} is too small: {human(spare.size)}, but more than {human(region + MIB)} is"
-            " needed; name a larger spare"
-        )
-
-
 def carry_out(
     control: Control, decided: Plan, *, cookie: MakeCookie = Cookie, now: int | None = None
 ) -> DeviceInfo:
@@ -299,6 +193,9 @@ def carry_out(
     with (
         underway(decided.name, "create"),
         underway(DmName(str(decided.spare.dev)), f"create of {decided.name}"),
+        # The table names them by number, which nobody else is given meanwhile.
+        blockdev.opened(decided.main),
+        blockdev.opened(decided.spare),
     ):
         clear_unfinished(control, decided.name, cookie=cookie)
         for device in (decided.main, decided.spare):

@@ -1,25 +1,23 @@
 """Writing the metadata of a spare that nothing is remapped to yet."""
 
-from typing import TYPE_CHECKING
-
 from pycontrol import metadata
 from pycontrol.errors import WrongDevice
 from pycontrol.metadata import Geometry, Mark
 from pycontrol.service.blockdev import BlockDevice
+from pycontrol.service.contents import check_agreed
+from pycontrol.service.create import Options, Plan
 from pycontrol.service.directio import direct
+from pycontrol.service.examining import check_main, examine
 from pycontrol.service.move import retire
 from pycontrol.sizes import SECTOR
 from pycontrol.text import plain
 
-if TYPE_CHECKING:
-    from pycontrol.service.create import Plan
 
-
-def write_fresh(decided: "Plan", now: int) -> None:
+def write_fresh(decided: Plan, now: int) -> None:
     """Zero the region, then write the copies; sole use of the spare meanwhile.
 
-    ``now`` is in seconds since 1970.  WrongDevice if metadata of this geometry cannot be,
-    DeviceIoError if writing failed.
+    ``now`` is in seconds since 1970.  WrongDevice if metadata of this geometry cannot be, Busy if
+    the devices hold something that they did not when it was decided, DeviceIoError if writing failed.
     """
     try:
         blocks = metadata.fresh(
@@ -39,10 +37,18 @@ def write_fresh(decided: "Plan", now: int) -> None:
     mark = retire.unfinished(decided.uuid, now, decided.main)
     places = {offset for offset, _ in metadata.marked(mark, geometry)}
     with direct(decided.spare, write=True, exclusive=True) as spare:
+        _check_unchanged(decided)
         # At each moment there is the mark or a header: never half of something that nobody knows.
         retire.begin(spare, decided.spare.size, geometry, mark)
         spare.store(block for block in blocks if block[0] not in places)
         retire.admit(spare, [block for block in blocks if block[0] in places])
+
+
+def _check_unchanged(decided: Plan) -> None:
+    """Refuse if more would be lost than was decided: somebody may have been asked, and taken his time."""
+    found = examine(decided.main, decided.spare, Options(True, decided.copies, decided.spacing))
+    check_agreed(decided.spare.path, found.loses, decided.loses)
+    check_main(decided.main)
 
 
 def was_interrupted(mark: Mark | None, main: BlockDevice) -> bool:

@@ -53,6 +53,16 @@ def unfinished(control: Control, name: DmName) -> Unfinished | None:
         return None
 
 
+def free_name(control: Control, name: DmName) -> Unfinished | None:
+    """What a killed command has left under a name, if anything; Busy if a device has it."""
+    left = unfinished(control, name)
+    if left is None:
+        with explained():
+            if any(entry.name == name for entry in control.list_devices()):
+                raise Busy(f"there is a device named {name} already; choose another name or remove it")
+    return left
+
+
 def check_free_but_for(left: Unfinished | None, device: BlockDevice) -> None:
     """Refuse a device that others than what a killed command has left hold; carry_out looks again."""
     if left is None or device.dev not in left.holds:

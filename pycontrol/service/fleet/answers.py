@@ -33,6 +33,7 @@ STATUS: Final[Shape] = [
 ]
 LIST: Final[Shape] = [{"name": str, "main": _TEXT_OR_NONE, "spare": _TEXT_OR_NONE, "mode": str}]
 CREATED: Final[Shape] = {"name": str, "path": str, "warnings": [str]}
+PLANNED: Final[Shape] = {"metadata": bool}
 HEALTH: Final[Shape] = [{"name": str, "verdict": str, "reasons": [{"sentence": str}]}]
 MODULE_STATUS: Final[Shape] = {"kernel": str, "built": _TEXT_OR_NONE, "headers": bool, "compiler": str}
 BUILT: Final[Shape] = {"kernel": str, "module": str}

@@ -14,6 +14,7 @@ from pycontrol.text import plain
 Each = Callable[[Any], None]
 
 _GOOD: Final = "good"
+_BUSY: Final = 5
 
 
 def _state(answer: Answer) -> State:
@@ -118,14 +119,29 @@ def create(*, dry_run: bool) -> Work:
                 words.append(f"{device.name}: there already")
                 continue
             remote.tell(f"creating {device.name}")
-            options = [*_options(device), *(["--dry-run"] if dry_run else ["--yes"])]
-            what = device.name, device.main, device.spare
-            answer = remote.dmremapctl("create", *options, *what, shape=answers.CREATED)
-            made.append(_only(answer))
+            made.append(_created(remote, device, "--dry-run" if dry_run else "--yes"))
             words.append(f"{device.name}: {'would be made' if dry_run else 'made'}")
         return Result("; ".join(words), made)
 
     return work
+
+
+def _created(remote: Remote, device: Device, how: str) -> Any:
+    """What ``create`` answers; it formats over what is there only if nothing of that is dm-remap's."""
+
+    def run(*options: str, shape: answers.Shape = answers.CREATED) -> Any:
+        words = *options, *_options(device), device.name, device.main, device.spare
+        return _only(remote.dmremapctl("create", *words, shape=shape))
+
+    try:
+        return run(how)
+    except HostFailure as failure:
+        # Not so at once: the device may only be down, and its spare is still needed.
+        if not device.format or failure.code != _BUSY:
+            raise
+        if run("--dry-run", "--format", shape=answers.PLANNED)["metadata"]:
+            raise
+    return run(how, "--format")
 
 
 def _is_there(remote: Remote, device: Device) -> bool:
@@ -134,7 +150,7 @@ def _is_there(remote: Remote, device: Device) -> bool:
         if found["name"] == device.name and found["main"] is not None:
             if [found["main"], found["spare"]] == remote.numbers(device.main, device.spare):
                 return True
-            raise HostFailure(State.FAILED, f"another device has the name {device.name}", 5)
+            raise HostFailure(State.FAILED, f"another device has the name {device.name}", _BUSY)
     return False
 
 
@@ -144,7 +160,7 @@ def _options(device: Device) -> list[str]:
         options += ["--copies", str(device.copies)]
     if device.spacing is not None:
         options += ["--spacing", device.spacing]
-    return options + ["--relocate-weak"] * device.relocate_weak + ["--format"] * device.format
+    return options + ["--relocate-weak"] * device.relocate_weak
 
 
 def with_devices(hosts: Sequence[Host]) -> None:

@@ -12,14 +12,19 @@ from typing import Final
 
 from pycontrol import metadata
 from pycontrol.errors import Busy, DeviceIoError, UsageError, WrongDevice
-from pycontrol.metadata import BLOCK, SECTOR, Read, Snapshot
+from pycontrol.metadata import BLOCK, SECTOR, Condition, Geometry, Mark, Read, Snapshot
 from pycontrol.service import signatures
 from pycontrol.service.blockdev import Seen, check_same, open_device, seen, write_durably
+from pycontrol.service.contents import check_agreed, is_blank
+from pycontrol.service.directio import Direct
+from pycontrol.service.move import retire
 from pycontrol.service.offline.source import source, user_of
 from pycontrol.service.progress import Advance, Progress, silent
 from pycontrol.text import plain
 
 _CHUNK: Final = 1 << 20
+
+DEV: Final = Path("/dev")
 
 Piece = tuple[int, bytes]
 """Bytes, and the offset at which they belong."""
@@ -40,7 +45,7 @@ class Destination:
     """What is there; it must be the same still when it is written.  None for a new file."""
 
 
-def examine(path: str, sectors: int) -> Destination:
+def examine(path: str, sectors: int, geometry: Geometry) -> Destination:
     """Look at a place for a spare of so many sectors; refuse one that cannot take it."""
     if not Path(path).exists():
         return Destination(path, new=True)
@@ -52,16 +57,19 @@ def examine(path: str, sectors: int) -> Destination:
                 f"{plain(path)} has {found.size // SECTOR} sectors, but the spare has {sectors}; name a"
                 " device or file of that size, or a new file"
             )
-        return Destination(path, False, tuple(_contents(found.read, found.size)), found.seen)
+        return Destination(path, False, tuple(_contents(found.read, found.size, geometry)), found.seen)
 
 
-def _contents(read: Read, size: int) -> list[str]:
+def _contents(read: Read, size: int, geometry: Geometry) -> list[str]:
     """What would be lost, for people; empty if the metadata region is all zero."""
     marks = [plain(mark) for mark in signatures.probe(read, size)]
     try:
         loaded = metadata.load(read, size)
+    except metadata.OutOfService as error:
+        return [*marks, plain(error)]
     except metadata.NotOurs as error:
-        return marks or ([] if error.all_zero else ["data of unknown kind"])
+        blank = error.all_zero and is_blank(read, geometry.region * SECTOR)
+        return marks or ([] if blank else ["data of unknown kind"])
     except metadata.MetadataError as error:
         return [*marks, plain(error)]
     return [*marks, f"dm-remap metadata {loaded.uuid} with {len(loaded.records)} records"]
@@ -72,24 +80,29 @@ def write_snapshot(
     snapshot: Snapshot,
     data: Iterable[Piece] = (),
     *,
+    origin: str,
     data_bytes: int = 0,
     progress: Progress = silent,
 ) -> None:
     """Make an image of a state; a new file is sparse and only there if all went well.
 
     ``data`` are pieces of the spare's data area, ``data_bytes`` in all, written first.  Headers
-    come last, when all that they lead to is durable.
+    come last, when all that they lead to is durable; till then there is a mark that names the
+    ``origin`` of it all.  Busy if there is more to lose than ``destination`` says.
     """
-    region = snapshot.geometry.region * SECTOR
-    wipe = [] if destination.new else [(at, bytes(BLOCK)) for at in range(0, region, BLOCK)]
-    steps: list[Iterable[Piece]] = [wipe, data, snapshot.blocks(), snapshot.headers()]
-    size = snapshot.header.spare_sectors * SECTOR
-    path, before = destination.path, destination.seen
-    with _created(path, size) if destination.new else locked(path, before) as fd:
+    header, path = snapshot.header, destination.path
+    steps: list[Iterable[Piece]] = [data, snapshot.blocks(), *metadata.waves([*snapshot.headers()])]
+    size = header.spare_sectors * SECTOR
+    with _created(path, size) if destination.new else locked(path, destination.seen) as fd:
+        if not destination.new:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            found = _contents(lambda offset, length: os.pread(fd, length, offset), size, snapshot.geometry)
+            check_agreed(path, found, destination.loses)
+            mark = Mark(Condition.UNFINISHED, header.uuid, header.time, origin)
+            retire.begin(Direct(path, fd), size, snapshot.geometry, mark)
         # The log, and of each copy a header and an info block.
-        blocks = (snapshot.header.log_blocks + 2) * snapshot.header.copies
-        total = blocks * BLOCK + data_bytes + len(wipe) * BLOCK
-        write_steps(fd, destination.path, steps, progress("writing", total))
+        blocks = (header.log_blocks + 2) * header.copies
+        write_steps(fd, path, steps, progress("writing", blocks * BLOCK + data_bytes))
 
 
 def write_steps(
@@ -139,6 +152,8 @@ def _created(path: str, size: int) -> Iterator[int]:
     """A new file of that size, empty; removed again if the block fails."""
     shown = plain(path)
     try:
+        if _among_devices(Path(path).parent.resolve()):
+            raise WrongDevice(f"there is no device {shown}, and no file is made there; check the name")
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError as error:
         raise UsageError(f"{shown} exists; name a new file") from error
@@ -160,6 +175,12 @@ def _created(path: str, size: int) -> Iterator[int]:
         raise
     finally:
         os.close(fd)
+
+
+def _among_devices(directory: Path) -> bool:
+    """Whether a directory is that of the devices' nodes; below it others may be mounted, as /dev/shm."""
+    same = directory.stat().st_dev == DEV.stat().st_dev
+    return same and (directory.is_relative_to(DEV) or DEV.is_mount())
 
 
 def _sync_directory(path: str) -> None:

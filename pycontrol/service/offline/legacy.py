@@ -73,7 +73,7 @@ def plan_import(path: str, out: str, choices: Choices | None = None, progress: P
             )  # fmt: skip
         except ValueError as error:
             raise UsageError(f"the new spare cannot be so: {error}") from error
-    return Import(path, old, converted, examine(out, spare_sectors))
+    return Import(path, old, converted, examine(out, spare_sectors, converted.snapshot.geometry))
 
 
 def carry_out(plan: Import, progress: Progress = silent) -> None:
@@ -83,6 +83,7 @@ def carry_out(plan: Import, progress: Progress = silent) -> None:
             plan.destination,
             plan.converted.snapshot,
             _data(opened.read, plan),
+            origin=f"the older spare {plan.path}",
             data_bytes=len(plan.converted.moves) * SECTOR,
             progress=progress,
         )

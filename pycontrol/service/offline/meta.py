@@ -95,12 +95,12 @@ def plan_restore(lines: Iterable[str], path: str) -> Restore:
     the spare was.
     """
     snapshot = read_dump(lines)
-    return Restore(examine(path, snapshot.header.spare_sectors), snapshot)
+    return Restore(examine(path, snapshot.header.spare_sectors, snapshot.geometry), snapshot)
 
 
 def restore(plan: Restore, progress: Progress = silent) -> None:
     """Write the state where it was planned to go."""
-    write_snapshot(plan.destination, plan.snapshot, progress=progress)
+    write_snapshot(plan.destination, plan.snapshot, origin="a dump", progress=progress)
 
 
 def backup(
@@ -198,7 +198,7 @@ def plan_repair(
 
 def repair_to(plan: Repair, out: str, progress: Progress = silent) -> None:
     """Write the mended metadata to a new sparse file, at the same offsets."""
-    write_snapshot(Destination(out, new=True), mended(plan.loaded), progress=progress)
+    write_snapshot(Destination(out, new=True), mended(plan.loaded), origin=plan.path, progress=progress)
 
 
 def repair_in_place(
