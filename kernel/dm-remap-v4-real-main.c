@@ -355,6 +355,11 @@ static int get_devices(struct dmr_target *c, struct dm_arg_set *as)
 	}
 	c->block = max(bdev_logical_block_size(c->main->bdev),
 		       bdev_logical_block_size(c->spare->bdev)) >> SECTOR_SHIFT;
+	/* Newer kernels know of larger ones; the metadata does not. */
+	if (c->block > DMR_META_BLOCK >> SECTOR_SHIFT) {
+		ti->error = "Logical blocks of more than 4096 bytes are not supported";
+		return -EINVAL;
+	}
 	return 0;
 }
 
