@@ -73,6 +73,15 @@ static sector_t sectors_in(struct dmr_target *c, sector_t sector, sector_t len,
 	return sum;
 }
 
+/* If it is enough for a commit. What comes after that is of this request as well. */
+static void commit_meanwhile(struct dmr_target *c, struct dmr_request *req)
+{
+	if (dmr_txn_worth(c)) {
+		dmr_round_commit(c);
+		req->in_txn = true;
+	}
+}
+
 /* ------------------------------------------------------ to the spare: remap */
 
 /* Records from @from on were asked for. Those that name no failure say so. */
@@ -138,8 +147,7 @@ static void do_remap(struct dmr_target *c, struct dmr_request *req)
 		n = min_t(sector_t, ex.len, DMR_BOUNCE_SECTORS);
 		if (ex.kind == DMR_LINEAR)
 			move_piece(c, req, sector, n);
-		if (dmr_txn_worth(c))
-			dmr_round_commit(c);
+		commit_meanwhile(c, req);
 	}
 }
 
@@ -160,8 +168,7 @@ static void do_pending(struct dmr_target *c, struct dmr_request *req)
 		}
 		dmr_txn_add(c, DMR_REC_PENDING, sector, 0, ex.len);
 		asked_for(c->txn, c->txn->nr - 1);
-		if (dmr_txn_worth(c))
-			dmr_round_commit(c);
+		commit_meanwhile(c, req);
 	}
 }
 
@@ -275,8 +282,7 @@ static void do_unmap(struct dmr_target *c, struct dmr_request *req)
 			break;
 		}
 		dmr_txn_add(c, DMR_REC_FREE, sector, 0, n);
-		if (dmr_txn_worth(c))
-			dmr_round_commit(c);
+		commit_meanwhile(c, req);
 	}
 }
 
@@ -369,7 +375,6 @@ void dmr_serve_request(struct dmr_target *c, struct dmr_request *req)
 		do_pending(c, req);
 	else
 		do_unmap(c, req);
-	req->in_txn = true;
 }
 
 void dmr_count_moved(struct dmr_target *c, struct dmr_request *req)

@@ -150,3 +150,19 @@ def test_a_log_that_cannot_grow_is_compacted_while_that_helps(guest: Guest) -> N
     remove(guest)
     create(guest, spare="/dev/mapper/small")
     assert extents(guest) == now
+
+
+def test_a_request_of_several_commits_fails_when_any_of_them_does(guest: Guest) -> None:
+    """The second one finds the log full; the rest would fit again."""
+    size = 2 * MiB // 512
+    guest.run("dmsetup", "create", "small", "--table", f"0 {size} linear {guest.spare} 0")
+    create(guest, *SMALL, spare="/dev/mapper/small")
+    assert message(guest, "remap", 200_000, 1500) == "Remapped 1500 sectors"
+    guest.machine.main.fail(range(10_000, 10_576, 2), on="read")
+    assert refused(guest, "remap", 10_000, 576)
+    # The first one is done: 256 records.
+    listed = extents(guest)
+    assert remapped(listed) == [*range(10_001, 10_256, 2), *range(200_000, 201_500)]
+    remove(guest)
+    create(guest, spare="/dev/mapper/small")
+    assert extents(guest) == listed
