@@ -7,6 +7,7 @@
 #define HEADER_MAGIC 0x444D5234
 #define INFO_MAGIC 0x494D5234
 #define VERSION 4
+#define MAX_SEQUENCE (1ull << 63)
 #define MAX_COPIES 8
 #define MIN_SHIFT 15
 #define MAX_SHIFT 24
@@ -79,7 +80,8 @@ static bool decode(const unsigned char *b, struct header *h)
 	h->ro_compat = le32(b + 0x4C);
 	h->incompat = le32(b + 0x50);
 	bytes = (uint64_t)h->spacing * SECTOR;
-	return h->sequence && h->copies >= 1 && h->copies <= MAX_COPIES && h->copy < h->copies &&
+	return h->sequence && h->sequence <= MAX_SEQUENCE && h->copies >= 1 &&
+	       h->copies <= MAX_COPIES && h->copy < h->copies &&
 	       bytes >= 1ull << MIN_SHIFT && bytes <= 1ull << MAX_SHIFT && !(bytes & (bytes - 1));
 }
 
@@ -180,7 +182,7 @@ static void take_identity(struct look *look, const struct header *h, char *ident
 		if (!read_block(look, (uint64_t)copy * h->spacing * SECTOR + BLOCK, b) ||
 		    le32(b) != INFO_MAGIC || le32(b + 0x04) != VERSION || b[0x1C] != copy ||
 		    le32(b + 0x18) != block_crc(b) || memcmp(b + 0x28, h->uuid, sizeof(h->uuid)) ||
-		    le64(b + 0x08) <= newest)
+		    le64(b + 0x08) <= newest || le64(b + 0x08) > MAX_SEQUENCE)
 			continue;
 		newest = le64(b + 0x08);
 		memcpy(identity, b + 0x38, IDENTITY_TEXT - 1);

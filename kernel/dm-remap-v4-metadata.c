@@ -29,6 +29,7 @@
 #define V3_MAGIC	"DMREMAP3"
 #define FORMAT_VERSION	4
 #define V42_STRUCT_SIZE	84288
+#define MAX_SEQUENCE	0x8000000000000000ull	/* of any block; from 1 */
 
 #define BLOCK_SIZE_BYTES	4096
 #define BLOCK_SECTORS		8
@@ -197,8 +198,11 @@ static u32 block_crc(const void *block)
 
 static bool block_known(const struct disk_prefix *p, u32 magic)
 {
+	u64 sequence = le64_to_cpu(p->sequence);
+
 	return le32_to_cpu(p->magic) == magic &&
-	       le32_to_cpu(p->version) == FORMAT_VERSION;
+	       le32_to_cpu(p->version) == FORMAT_VERSION &&
+	       sequence && sequence <= MAX_SEQUENCE;
 }
 
 static bool block_valid(const struct disk_prefix *p, u32 magic)
@@ -1276,7 +1280,9 @@ int dmr_metadata_save_soft(struct dmr_metadata *md,
 	info->salvaged = cpu_to_le64(soft->salvaged);
 	info->lost = cpu_to_le64(soft->lost);
 	info->scrub_sector = cpu_to_le64(soft->scrub_sector);
-	le64_add_cpu(&info->p.sequence, 1);
+	/* There it stays; which of two is newer is a guess then, but they are soft. */
+	if (le64_to_cpu(info->p.sequence) < MAX_SEQUENCE)
+		le64_add_cpu(&info->p.sequence, 1);
 	info->p.time = cpu_to_le64(ktime_get_real_seconds());
 	r = write_waves(md, md->hdr, WRITE_INFO);
 	return r;
@@ -1391,7 +1397,7 @@ static bool header_fits(const struct disk_header *h, u8 copy, u32 spacing)
 	       h->p.copies && h->p.copies <= DMR_MAX_COPIES &&
 	       copy < h->p.copies &&
 	       le32_to_cpu(h->p.block_size) == BLOCK_SIZE_BYTES &&
-	       le32_to_cpu(h->p.spacing) == spacing && le64_to_cpu(h->p.sequence);
+	       le32_to_cpu(h->p.spacing) == spacing;
 }
 
 /* Read block @block again from the disk, past the cache. */
@@ -1581,6 +1587,9 @@ static const char *check_header(const struct dmr_metadata *md,
 		return "The spare uses a format feature that this version does not know";
 	if (le32_to_cpu(h->ro_compat) && !p->read_only)
 		return "The spare has a feature that this version can only read; open it read-only";
+	/* Commits never lead beyond this; those that begin below it don't reach the last. */
+	if (le64_to_cpu(h->p.sequence) > MAX_SEQUENCE / 2 && !p->read_only)
+		return "The metadata has used up its sequence numbers; open it read-only";
 	if (le64_to_cpu(h->main_sectors) != p->main_sectors)
 		return "The spare belongs to a main device of another size";
 	if (le64_to_cpu(h->spare_sectors) != p->spare_sectors)
@@ -1728,8 +1737,6 @@ static void load_info(struct dmr_metadata *md, struct disk_info *scratch)
 		    !uuid_equal(&scratch->p.uuid, &md->hdr->p.uuid))
 			continue;
 		seq = le64_to_cpu(scratch->p.sequence);
-		if (!seq)
-			continue;
 		if (seq > newest) {
 			newest = seq;
 			newest_in = 0;

@@ -70,6 +70,33 @@ def test_without_any_header_there_is_no_spare(machine: Machine) -> None:
     assert done.code == 4 and "/dev/sdb holds no metadata" in done.err
 
 
+@pytest.mark.parametrize(
+    ("header", "info", "counts"),
+    [
+        (2**63, 1, True),
+        (1, 2**63, True),
+        (2**63 + 1, 1, False),
+        (1, 2**63 + 1, False),
+        (2**64 - 1, 2**64 - 1, False),
+    ],
+)
+def test_a_sequence_number_that_cannot_be_does_not_count(
+    machine: Machine, header: int, info: int, counts: bool
+) -> None:
+    """As the kernel and ``pycontrol.metadata`` have it."""
+    image, at = spare(ONE, "wwn:0x5000 serial:AB"), 3 * 0x20000
+    newest = metadata.decode_header(bytes(image[at : at + 4096]))
+    identity = metadata.decode_info(bytes(image[at + 4096 : at + 8192]))
+    if header > 1:
+        newest = replace(newest, sequence=header, main_sectors=5)
+    if info > 1:
+        identity = replace(identity, sequence=info, main_id="wwn:0x6000")
+    image[at : at + 8192] = metadata.encode_header(newest) + metadata.encode_info(identity)
+    (machine.top / "dev/sdb").write_bytes(image)
+    done = activate(machine)
+    assert done.code == (4 if counts else 0) and (counts or done.out == TABLE), done.err
+
+
 def test_the_newest_header_counts(machine: Machine) -> None:
     image = spare(ONE)
     at = slice(3 * 0x20000, 3 * 0x20000 + 4096)

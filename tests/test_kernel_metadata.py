@@ -111,6 +111,8 @@ def test_both_codecs_agree_on_images_with_random_changes() -> None:
 def test_the_kept_corpus_of_the_fuzzer() -> None:
     told = run("mutate-asan", "corpus", given="\n".join(CORPUS)).figures()
     assert told["loaded"] + told["refused"] == len(CORPUS) > 100
+    told = run_with_second_opinion("mutate", "corpus", given="\n".join(CORPUS)).figures()
+    assert told["both_codecs"] == len(CORPUS)
 
 
 def test_without_memory_nothing_is_written() -> None:

@@ -94,6 +94,7 @@ def test_dump_restore_dump_is_the_identity(form: Form, count: int, copies: int, 
 
 CHANGES = [
     ("sequence 7", "sequence 0", "sequence number 0"),
+    ("sequence 7", f"sequence {2**63 + 1}", f"sequence number {2**63 + 1}"),
     ("sequence 7", "sequence -1", "line 3 .*not a number"),
     ("sequence 7", f"sequence {2**64}", "line 3 .*not a number"),
     ("copies 2", "copies 9", "copies"),

@@ -92,7 +92,12 @@ def test_a_block_that_cannot_be_made() -> None:
 
 @pytest.mark.parametrize(
     ("at", "value", "words"),
-    [(0x1C, b"\5", "number 5 of only 5"), (0x1D, b"\0", "0 copies"), (8, bytes(8), "sequence number 0")],
+    [
+        (0x1C, b"\5", "number 5 of only 5"),
+        (0x1D, b"\0", "0 copies"),
+        (8, bytes(8), "sequence number 0"),
+        (8, (MAX_SEQUENCE + 1).to_bytes(8, "little"), f"sequence number {MAX_SEQUENCE + 1}"),
+    ],
 )
 def test_a_header_that_is_whole_and_cannot_be(at: int, value: bytes, words: str) -> None:
     image = spare((), spare_sectors=SECTORS)

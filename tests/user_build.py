@@ -54,12 +54,13 @@ def run(program: str, *arguments: str | int, given: str = "", timeout: float = 2
     return Ran(done.returncode, done.stdout)
 
 
-def run_with_second_opinion(program: str, *arguments: str | int, one_in: int = 1) -> Ran:
+def run_with_second_opinion(program: str, *arguments: str | int, one_in: int = 1, given: str = "") -> Ran:
     """The program, with the Python codec beside it on one in so many disks."""
     command = [sys.executable, "-B", "-m", "tests.second_opinion", "--one-in", one_in, program, *arguments]
     done = subprocess.run(
         [str(each) for each in command],
         cwd=TOP,
+        input=given,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -17,6 +17,7 @@ from pycontrol.metadata.layout import (
     HEADER_MAGIC,
     INFO_MAGIC,
     LOG_MAGIC,
+    MAX_SEQUENCE,
     NEEDS_CHECK,
     PER_BLOCK,
     RECORD_SIZE,
@@ -196,6 +197,12 @@ def _check_crc(block: bytes | memoryview) -> None:
         raise BlockError("CRC does not match")
 
 
+def check_sequence(number: int) -> None:
+    """BlockError if no block can have that sequence number."""
+    if not 0 < number <= MAX_SEQUENCE:
+        raise BlockError(f"sequence number {number}")
+
+
 def decode_header(block: bytes | memoryview) -> Header:
     """A header that is valid in itself; BlockError says why it is not."""
     _check(block, HEADER_MAGIC, "header")
@@ -212,8 +219,7 @@ def decode_header(block: bytes | memoryview) -> Header:
         raise BlockError(str(error)) from None
     if header.copy >= header.copies:
         raise BlockError(f"number {header.copy} of only {header.copies} copies")
-    if header.sequence == 0:
-        raise BlockError("sequence number 0")
+    check_sequence(header.sequence)
     return header
 
 

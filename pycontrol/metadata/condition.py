@@ -6,6 +6,7 @@ from pycontrol.metadata.blocks import (
     BlockError,
     Header,
     Info,
+    check_sequence,
     claims,
     crc,
     decode_header,
@@ -81,8 +82,7 @@ def _judge_info(block: bytes, copy: int, state: Header) -> Info:
         raise BlockError(f"belongs to {info.uuid}")
     if info.copy != copy:
         raise BlockError(f"is copy {info.copy}, at the wrong place")
-    if info.sequence == 0:
-        raise BlockError("sequence number 0")
+    check_sequence(info.sequence)
     return info
 
 

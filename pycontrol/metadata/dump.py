@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from pycontrol.errors import UsageError
-from pycontrol.metadata.blocks import Header, Info
+from pycontrol.metadata.blocks import Header, Info, check_sequence
 from pycontrol.metadata.errors import Corrupt
 from pycontrol.metadata.layout import PER_BLOCK, SEGMENTS, Geometry
 from pycontrol.metadata.load import limits_of
@@ -263,8 +263,8 @@ def _checked(snapshot: Snapshot) -> Snapshot:
         Geometry(header.copies, header.spacing)
         if len(header.segments) != SEGMENTS:
             raise ValueError(f"there are {SEGMENTS} segments")
-        if not header.sequence or not all(snapshot.sequences):
-            raise ValueError("no block has the sequence number 0")
+        for number in (header.sequence, snapshot.info.sequence or 1, *snapshot.sequences):
+            check_sequence(number)
         snapshot = snapshot.sealed()
         for _, fault in header_faults(snapshot.header):
             raise ValueError(fault)

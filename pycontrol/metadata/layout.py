@@ -39,7 +39,9 @@ MAX_SECTORS: Final = 1 << 54
 """No device is larger: the kernel counts its bytes in a signed 64-bit number."""
 
 MAX_BLOCK_SIZE: Final = 4096
-MAX_SEQUENCE: Final = (1 << 64) - 1
+MAX_SEQUENCE: Final = 1 << 63
+"""No block has a higher number, nor 0; the kernel goes on from half of that at most."""
+
 NEEDS_CHECK: Final = 1
 ARRIVED: Final = 1 << 31
 """Incompatible feature: what another spare holds has been copied here, and may still be valid there."""

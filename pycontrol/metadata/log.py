@@ -8,6 +8,7 @@ from pycontrol.metadata.blocks import (
     BlockError,
     Header,
     LogBlock,
+    check_sequence,
     crc,
     decode_log,
     is_zero,
@@ -164,6 +165,5 @@ def _judge_log(block: bytes, header: Header, number: int, copy: int) -> LogBlock
         raise BlockError(f"of generation {log.generation}")
     if log.number != number or log.copy != copy:
         raise BlockError(f"is block {log.number} of copy {log.copy}, at the wrong place")
-    if log.sequence == 0:
-        raise BlockError("sequence number 0")
+    check_sequence(log.sequence)
     return log

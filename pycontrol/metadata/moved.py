@@ -50,7 +50,7 @@ def moved(
     if end > spare_sectors or (segments[1] and cursor > spare_sectors):
         raise ValueError(f"a spare of {spare_sectors} sectors has no room for {total} records")
     sequence = loaded.sequence + _AHEAD
-    if sequence > MAX_SEQUENCE:
+    if sequence >= MAX_SEQUENCE:  # there is one more to come, without the feature
         raise ValueError(f"the sequence number {loaded.sequence} is the last there can be")
     header = Header(
         uuid=loaded.uuid, sequence=sequence, time=time, copy=0, copies=loaded.copies,
@@ -60,8 +60,9 @@ def moved(
         flags=loaded.header.flags, compat=loaded.header.compat, incompat=ARRIVED,
     )  # fmt: skip
     info = replace(
-        loaded.info, copy=0, sequence=loaded.info.sequence + 1, time=time, lost=loaded.info.lost + lost
-    )
+        loaded.info, copy=0, sequence=min(loaded.info.sequence + 1, MAX_SEQUENCE), time=time,
+        lost=loaded.info.lost + lost,
+    )  # fmt: skip
     sequences = array("Q", [sequence - 1]) * counted
     times = array("Q", [time]) * counted
     return Snapshot(header, info, packed[: counted * AREA], sequences, times).sealed()

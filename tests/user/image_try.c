@@ -66,9 +66,19 @@ static void close_image(struct loaded *l)
 	dm_bufio_client_destroy(l->params.bufio);
 }
 
+static void look_again(struct disk *d, u64 records, const char *when)
+{
+	static struct loaded l;
+
+	open_image(&l, d, true);
+	check(l.md, "refused after a %s", when);
+	check(l.r.nr == records, "%llu records after a %s, not %llu", l.r.nr, when, records);
+	close_image(&l);
+}
+
 static void use(struct disk *d, const struct verdict *found)
 {
-	static struct loaded l, after;
+	static struct loaded l;
 	struct dmr_record rec = { .sectors = REPLAY_BLOCK, .kind = DMR_REC_PENDING };
 	struct dmr_meta_status st;
 	unsigned int done;
@@ -84,12 +94,9 @@ static void use(struct disk *d, const struct verdict *found)
 	dmr_metadata_status(l.md, &st);
 	check(st.valid == st.copies, "%u of %u copies after a mend", st.valid, st.copies);
 	check(dmr_metadata_check(l.md) == st.copies, "a mended copy is not good");
+	look_again(d, found->records, "mend");
 	committed = !dmr_metadata_commit(l.md, &rec, 1, &done);
-	open_image(&after, d, true);
-	check(after.md, "refused after a commit");
-	check(after.r.nr == found->records + committed, "%llu records after %llu and a commit",
-	      after.r.nr, found->records);
-	close_image(&after);
+	look_again(d, found->records + committed, "commit");
 	close_image(&l);
 }
 

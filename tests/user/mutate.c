@@ -37,7 +37,7 @@ static u64 number(void)
 {
 	static const u64 limit[] = {
 		0, 16, 32, 64, 118, 128, 256, 2048, 4096, IMAGE_SECTORS, 1ull << 31, 1ull << 32, 1ull << 48,
-		1ull << 54, 1ull << 63,
+		1ull << 54, 1ull << 62, 1ull << 63,
 	};
 
 	switch (rng_below(&rng, 4)) {
