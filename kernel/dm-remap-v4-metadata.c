@@ -1031,7 +1031,9 @@ int dmr_metadata_commit(struct dmr_metadata *md, const struct dmr_record *recs,
 struct compaction {
 	struct dmr_metadata *md;
 	const struct dmr_live *live;
-	bool write;		/* the second pass; the first one counts */
+	u8 to;			/* copies that this pass writes; the first one counts only */
+	bool failed;		/* this pass, in one of them */
+	u32 blocks;		/* of the new log that have a place */
 	struct dmr_record last;	/* not yet emitted, its neighbour may follow */
 	u64 nr;			/* records emitted */
 	u64 nr_bad;
@@ -1043,24 +1045,26 @@ static u64 logged_records(const struct dmr_metadata *md)
 	       le32_to_cpu(md->hdr->nr_records);
 }
 
-/* The next log block of the new generation is full: to all good copies. */
+/* The next log block of the new generation is full. */
 static int write_compacted(struct compaction *co)
 {
 	struct dmr_metadata *md = co->md;
 	struct disk_log *out = md->log + 2;
 	u32 index = le32_to_cpu(md->next->log_blocks);
-	int r = 0;
 	u8 copy;
 
-	for (copy = 0; copy < md->copies && !r; copy++)
-		if (md->good & 1u << copy)
-			r = dirty_block(md, log_place(md, md->next, index, copy),
-					out, copy);
+	/* What is read may be other than when it was counted. */
+	if (index >= co->blocks)
+		return -ENODATA;
+	for (copy = 0; copy < md->copies; copy++)
+		if (co->to & 1u << copy &&
+		    dirty_block(md, log_place(md, md->next, index, copy), out, copy))
+			co->failed = true;
 	count_log_block(md->next, out->record);
-	if (!r && index % PREFETCH_BLOCKS == PREFETCH_BLOCKS - 1)
-		r = write_and_flush(md);
+	if (index % PREFETCH_BLOCKS == PREFETCH_BLOCKS - 1 && write_and_flush(md))
+		co->failed = true;
 	init_log_block(out, md->next, index + 1);
-	return r;
+	return 0;
 }
 
 static int emit_last(struct compaction *co)
@@ -1073,10 +1077,10 @@ static int emit_last(struct compaction *co)
 	div_u64_rem(co->nr, RECORDS_PER_BLOCK, &at);
 	co->nr++;
 	co->nr_bad += co->last.kind == DMR_REC_BAD_SPARE;
-	if (co->write)
+	if (co->to)
 		encode_record(&out->record[at], &co->last);
 	co->last.sectors = 0;
-	return co->write && at == RECORDS_PER_BLOCK - 1 ? write_compacted(co) : 0;
+	return co->to && at == RECORDS_PER_BLOCK - 1 ? write_compacted(co) : 0;
 }
 
 static int emit(struct compaction *co, const struct dmr_record *rec)
@@ -1130,16 +1134,16 @@ static int sift(struct compaction *co, const struct disk_record *d)
 }
 
 /* One pass over all records, oldest first. */
-static int sift_all(struct compaction *co, bool write)
+static int sift_all(struct compaction *co)
 {
 	struct dmr_metadata *md = co->md;
 	u32 i, j, crc = 0, nr = le32_to_cpu(md->hdr->log_blocks);
 	struct found_log f;
 	int r;
 
-	co->write = write;
 	co->nr = 0;
 	co->nr_bad = 0;
+	co->last.sectors = 0;
 	for (i = 0; i < nr; i++) {
 		prefetch_log(md, i, nr);
 		r = read_log_block(md, i, &f);
@@ -1188,25 +1192,70 @@ static int begin_generation(struct dmr_metadata *md, u32 log_blocks)
 	return 0;
 }
 
+/* The new log to the copies in @to, flushed; co->failed tells how that went. */
+static int write_new_log(struct compaction *co, u8 to)
+{
+	struct dmr_metadata *md = co->md;
+	int r;
+
+	co->to = to;
+	co->failed = false;
+	md->next->log_blocks = 0;
+	md->next->log_crc = 0;
+	init_log_block(md->log + 2, md->next, 0);
+	r = sift_all(co);
+	if (write_and_flush(md))
+		co->failed = true;
+	return r;
+}
+
+/*
+ * The same to all good copies. After an error one by one, as in write_wave(); those
+ * that fail can't follow, and are no longer good, if a majority of others can.
+ */
+static int write_new_logs(struct compaction *co)
+{
+	struct dmr_metadata *md = co->md;
+	u8 copy, failed = 0;
+	int r = write_new_log(co, md->good);
+
+	if (r || !co->failed)
+		return r;
+	for (copy = 0; copy < md->copies; copy++) {
+		if (!(md->good & 1u << copy))
+			continue;
+		r = write_new_log(co, 1u << copy);
+		if (r)
+			return r;
+		if (co->failed)
+			failed |= 1u << copy;
+	}
+	if (count(md->good & ~failed) < majority(md))
+		return -ENOSPC;
+	lose_copies(md, failed, 0);
+	return 0;
+}
+
 static int compact(struct compaction *co)
 {
 	struct dmr_metadata *md = co->md;
 	struct disk_log *out = md->log + 2;
 	__le64 old[NR_SEGMENTS];
 	u32 rest;
-	int r = sift_all(co, false);
+	int r = sift_all(co);
 
-	if (!r)
-		r = begin_generation(md, div_u64(co->nr, RECORDS_PER_BLOCK));
+	if (r)
+		return r;
+	co->blocks = div_u64(co->nr, RECORDS_PER_BLOCK);
+	r = begin_generation(md, co->blocks);
 	if (r)
 		return r;
 
-	init_log_block(out, md->next, 0);
-	r = sift_all(co, true);
-	if (write_and_flush(md) || r) {
-		/* No header names them; a commit will find out what failed. */
+	r = write_new_logs(co);
+	if (r) {
+		/* No header names them. */
 		free_segments(md, md->next->segment);
-		return -ENODATA;
+		return r == -ENOSPC ? r : -ENODATA;
 	}
 	div_u64_rem(co->nr, RECORDS_PER_BLOCK, &rest);
 	memcpy(md->next->record, out->record, rest * sizeof(out->record[0]));

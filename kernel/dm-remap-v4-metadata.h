@@ -134,7 +134,8 @@ bool dmr_metadata_worth_compacting(const struct dmr_metadata *md,
 
 /*
  * Write what is still so as a new log, and switch to it with one commit. On an
- * error but -EIO nothing has changed; after -EIO as after a failed commit.
+ * error but -EIO nothing has changed; after -EIO as after a failed commit. -ENOSPC:
+ * no room for it that a majority of the copies can write.
  * Flushes first what was written to the spare before: -EREMOTEIO as there.
  */
 int dmr_metadata_compact(struct dmr_metadata *md, const struct dmr_live *live);

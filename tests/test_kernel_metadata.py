@@ -220,6 +220,70 @@ def test_what_could_not_be_written_is_not_copied() -> None:
     assert disk.block(SLOT + log)[0x130:] == disk.block(2 * SLOT + log)[0x130:]
 
 
+@pytest.mark.parametrize("failing", [[0], [1, 3], [2, 4]])
+def test_a_place_that_can_not_be_written_does_not_end_compaction(failing: list[int]) -> None:
+    """In the half of the slots that no commit writes to."""
+    disk, table, half = Disk(), remaps(400), 3 + 14
+    with Metadata(disk) as metadata:
+        metadata.commit(table)
+        for copy in failing:
+            disk.fail("write", copy * SLOT + half + 1, copy * SLOT + half + 1)
+        metadata.compact(table[300].main)
+        assert metadata.status.log_blocks == 2
+        assert metadata.status.good == 0x1F & ~sum(1 << copy for copy in failing)
+        for seed in range(20):
+            assert records_of(disk.cut(seed)) == table[:300]
+        metadata.commit(table[300:])
+        disk.heal()
+        assert metadata.mend() == len(failing)
+    assert records_of(disk) == table and disk.load().intact
+
+
+def test_no_compaction_where_a_majority_can_not_follow() -> None:
+    disk, table, half = Disk(), remaps(400), 3 + 14
+    with Metadata(disk) as metadata:
+        metadata.commit(table)
+        for copy in (0, 1, 4):
+            disk.fail("write", copy * SLOT + half, copy * SLOT + half)
+        with pytest.raises(OSError, match="ENOSPC"):
+            metadata.compact(table[300].main)
+        assert metadata.status.good == 0x1F and not metadata.in_doubt
+        metadata.commit(remaps(10, 400))
+    assert records_of(disk) == remaps(410) and disk.load().intact
+
+
+def test_a_flush_that_fails_in_a_compaction() -> None:
+    for seed in range(12):
+        disk, table = Disk(seed=seed), remaps(400)
+        with Metadata(disk) as metadata:
+            metadata.commit(table)
+            disk.fail("flush", times=1, after=1)  # the first is of data
+            metadata.compact(table[300].main)
+            assert metadata.status.good == 0x1F
+        for copy in range(5):
+            alone(disk.cut(seed), copy, table[:300])
+
+
+def alone(disk: Disk, copy: int, table: list[Record]) -> None:
+    """One copy has it all, if nothing else is left of the others."""
+    for other in {0, 1, 2, 3, 4} - {copy}:
+        for block in range(other * SLOT, (other + 1) * SLOT):
+            disk.poke(block, bytes(BLOCK))
+    assert records_of(disk) == table
+
+
+def test_a_compaction_writes_no_more_than_it_counted() -> None:
+    """There is no place for it: a log block would go to the begin of the spare."""
+    disk, table = Disk(), remaps(400)
+    with Metadata(disk, spacing=64) as metadata:
+        metadata.commit(table)
+        before = disk.block(0)
+        with pytest.raises(OSError, match="ENODATA"):
+            metadata.compact(table[250].main, then=table[-1].main + 8)
+        assert disk.block(0) == before
+    assert records_of(disk) == table
+
+
 def test_refused_is_left_alone() -> None:
     disk = Disk()
     with Metadata(disk) as metadata:

@@ -36,7 +36,7 @@ def library() -> ctypes.CDLL:
         "disk_clone": (c_void_p, [c_void_p]),
         "disk_free": (None, [c_void_p]),
         "disk_read": (c_int, [c_void_p, u64, c_char_p]),
-        "disk_fail": (None, [c_void_p, u32, u64, u64, u64]),
+        "disk_fail_after": (None, [c_void_p, u32, u64, u64, u64, u64]),
         "disk_heal": (None, [c_void_p]),
         "user_poke": (None, [c_void_p, u64, c_char_p]),
         "user_lie": (None, [c_void_p, c_bool]),
@@ -49,6 +49,7 @@ def library() -> ctypes.CDLL:
         "user_close": (None, [c_void_p]),
         "user_records": (numbers, [c_void_p, numbers]),
         "user_commit": (c_int, [c_void_p, numbers, u32, POINTER(u32)]),
+        "user_compact": (c_int, [c_void_p, u64, u64, u64]),
         "user_mend": (c_int, [c_void_p]),
         "user_check": (c_int, [c_void_p]),
         "user_in_doubt": (c_bool, [c_void_p]),
@@ -105,9 +106,9 @@ class Disk:
         assert len(data) == BLOCK
         library().user_poke(self.handle, block, data)
 
-    def fail(self, op: str, first: int = 0, last: int = ALWAYS, times: int = ALWAYS) -> None:
-        """Operations on these blocks fail; a failed write has stored a part."""
-        library().disk_fail(self.handle, OPS[op], first, last, times)
+    def fail(self, op: str, first: int = 0, last: int = ALWAYS, times: int = ALWAYS, after: int = 0) -> None:
+        """Operations on these blocks fail, once so many succeeded; a failed write has stored a part."""
+        library().disk_fail_after(self.handle, OPS[op], first, last, times, after)
 
     def heal(self) -> None:
         library().disk_heal(self.handle)
@@ -205,6 +206,14 @@ class Metadata:
         )
         self.done = done.value
         _raise(result)
+
+    def compact(self, keep: int, then: int | None = None) -> None:
+        """Compact a log that begins with a record of main sector 0.
+
+        What records say of main sectors below ``keep`` is still so; ``then``: below that, when
+        the records are gone through for the second time.
+        """
+        _raise(library().user_compact(self.handle, 0, keep, keep if then is None else then))
 
     def mend(self) -> int:
         return _raise(library().user_mend(self.handle))

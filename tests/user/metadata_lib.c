@@ -118,6 +118,34 @@ int user_commit(struct user_metadata *m, const u64 *numbers, u32 nr, u32 *done)
 	return r;
 }
 
+/*
+ * Compact: what main sectors below @keep have is still so; in the second pass, that
+ * writes, below @then.
+ */
+struct user_live {
+	u64 keep[2], first;
+	u32 passes;
+};
+
+static sector_t still(void *context, const struct dmr_record *rec, sector_t offset, bool *so)
+{
+	struct user_live *l = context;
+
+	/* Each pass begins with the same record. */
+	if (!offset && rec->main == l->first)
+		l->passes++;
+	*so = rec->main + offset < l->keep[l->passes > 1];
+	return 1;
+}
+
+int user_compact(struct user_metadata *m, u64 first, u64 keep, u64 then)
+{
+	struct user_live live = { .keep = { keep, then }, .first = first };
+	const struct dmr_live l = { .context = &live, .still = still };
+
+	return dmr_metadata_compact(m->md, &l);
+}
+
 int user_mend(struct user_metadata *m)
 {
 	return dmr_metadata_mend(m->md);

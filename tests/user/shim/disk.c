@@ -144,16 +144,21 @@ void disk_put(struct disk *d, u64 block, struct page *page)
 	page_put(page);
 }
 
-void disk_fail(struct disk *d, unsigned int ops, u64 first, u64 last, u64 times)
+void disk_fail_after(struct disk *d, unsigned int ops, u64 first, u64 last, u64 times, u64 after)
 {
 	unsigned int i;
 
 	for (i = 0; i < DISK_MAX_FAULTS; i++)
 		if (!d->fault[i].times) {
-			d->fault[i] = (struct disk_fault){ ops, first, last, times };
+			d->fault[i] = (struct disk_fault){ ops, first, last, times, after };
 			return;
 		}
 	die("too many faults");
+}
+
+void disk_fail(struct disk *d, unsigned int ops, u64 first, u64 last, u64 times)
+{
+	disk_fail_after(d, ops, first, last, times, 0);
 }
 
 void disk_heal(struct disk *d)
@@ -188,6 +193,10 @@ static bool fails(struct disk *d, unsigned int op, u64 block)
 
 		if (f->times && f->ops & op &&
 		    (op == DISK_FLUSH || (f->first <= block && block <= f->last))) {
+			if (f->after) {
+				f->after--;
+				continue;
+			}
 			f->times--;
 			return true;
 		}
@@ -254,13 +263,17 @@ int disk_write(struct disk *d, u64 block, const void *from)
 	return failed ? -EIO : 0;
 }
 
-/* The cache is empty, and nothing of it was stored: some disks do that when a flush fails. */
-static void drop_pending(struct disk *d)
+/*
+ * Nothing of the cache was stored, nor will be: some disks do that when a flush fails.
+ * @readable: as long as there is power it can be read all the same.
+ */
+static void drop_pending(struct disk *d, bool readable)
 {
 	for (; d->nr_pending; d->nr_pending--) {
 		struct pending_write *w = &d->pending[d->nr_pending - 1];
 
-		replace(&d->now[w->block], d->stable[w->block]);
+		if (!readable)
+			replace(&d->now[w->block], d->stable[w->block]);
 		page_put(w->page);
 	}
 }
@@ -274,7 +287,7 @@ int disk_flush(struct disk *d)
 	if (fails(d, DISK_FLUSH, 0)) {
 		note(d, DISK_FLUSH, true, 0);
 		if (rng_one_in(&d->rng, 2))
-			drop_pending(d);
+			drop_pending(d, rng_one_in(&d->rng, 2));
 		return -EIO;
 	}
 	note(d, DISK_FLUSH, false, 0);

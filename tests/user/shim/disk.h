@@ -37,6 +37,7 @@ struct disk_fault {
 	unsigned int ops;		/* mask of enum disk_op */
 	u64 first, last;		/* block */
 	u64 times;			/* 0: no fault any more */
+	u64 after;			/* so many succeed first */
 };
 
 /* All that ever was done, for tests that count and look. */
@@ -79,6 +80,7 @@ int disk_flush(struct disk *d);
 
 /* The next @times operations on the blocks fail with EIO. */
 void disk_fail(struct disk *d, unsigned int ops, u64 first, u64 last, u64 times);
+void disk_fail_after(struct disk *d, unsigned int ops, u64 first, u64 last, u64 times, u64 after);
 void disk_heal(struct disk *d);
 bool disk_is_faulty(const struct disk *d);
 
