@@ -607,7 +607,7 @@ static int check_log(struct dmr_metadata *md)
 /* Copy the whole log to @copy from the others, some blocks a flush. */
 static int dirty_log(struct dmr_metadata *md, u8 copy)
 {
-	u32 i, nr = le32_to_cpu(md->hdr->log_blocks);
+	u32 i, crc = 0, nr = le32_to_cpu(md->hdr->log_blocks);
 	struct found_log f;
 	int r = check_log(md);
 
@@ -616,14 +616,18 @@ static int dirty_log(struct dmr_metadata *md, u8 copy)
 	for (i = 0; i < nr; i++) {
 		forget_log_block(md, i);
 		r = read_log_block(md, i, &f);
-		if (!r && !(f.newest_in & 1u << copy))
+		if (r)
+			return r;
+		crc = log_crc_with(md, crc, &f);
+		if (!(f.newest_in & 1u << copy))
 			r = dirty_block(md, log_place(md, md->hdr, i, copy), f.log, copy);
 		if (!r && i % 64 == 63)
 			r = write_and_flush(md);
 		if (r)
 			return r;
 	}
-	return 0;
+	/* A copy that could be read a moment ago may have been the one that counted. */
+	return crc == le32_to_cpu(md->hdr->log_crc) ? 0 : -ENODATA;
 }
 
 /* How many log blocks are to be read as one, from @index on, of @nr? */

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from pycontrol.metadata import BLOCK, Kind, MetadataError, Record, fresh
+from pycontrol.metadata import BLOCK, Kind, MetadataError, Record, crc, fresh
 from tests.user_build import (
     MUTATIONS,
     SANITIZERS,
@@ -282,6 +282,28 @@ def test_a_compaction_writes_no_more_than_it_counted() -> None:
             metadata.compact(table[250].main, then=table[-1].main + 8)
         assert disk.block(0) == before
     assert records_of(disk) == table
+
+
+def test_what_is_copied_is_what_was_checked() -> None:
+    """The only new version can be read once, an old one again and again."""
+    disk, table, log = Disk(), remaps(150), 3
+    with Metadata(disk, copies=3) as metadata:
+        metadata.commit(table)
+    old = bytearray(disk.block(SLOT + log))
+    old[0x08:0x10] = (int.from_bytes(old[0x08:0x10], "little") - 1).to_bytes(8, "little")
+    old[0x130] ^= 8
+    old[0x18:0x1C] = crc(bytes(old)).to_bytes(4, "little")
+    disk.poke(SLOT + log, bytes(old))
+    disk.poke(2 * SLOT + log, bytes(BLOCK))
+    with Metadata(disk) as metadata:
+        assert metadata.status.good == 0b001
+        disk.fail("read", log, log, after=1)
+        with pytest.raises(OSError, match="EIO"):
+            metadata.mend()
+        assert metadata.status.good == 0b001
+    disk.heal()
+    with Metadata(disk) as metadata:
+        assert metadata.records == table and metadata.mend() == 2
 
 
 def test_refused_is_left_alone() -> None:
