@@ -147,6 +147,7 @@ struct dmr_metadata {
 	u8 good;			/* (s) copies that hold the state whole */
 	u8 header_ok, info_ok;		/* copies whose block is the present one */
 	u8 whole;			/* copies whose header is that, or a later one, whole */
+	u8 unsure;			/* copies that may be read so, and not be stored */
 	u64 nr_bad;			/* bad-spare records on disk */
 	u64 compacted;			/* records that the last compaction left */
 	u64 sequence;			/* (s) the highest ever tried on disk */
@@ -604,10 +605,14 @@ static int check_log(struct dmr_metadata *md)
 	return crc == le32_to_cpu(md->hdr->log_crc) ? 0 : -ENODATA;
 }
 
-/* Copy the whole log to @copy from the others, some blocks a flush. */
+/*
+ * Copy the whole log to @copy from the others, some blocks a flush. What the copy
+ * has stays as it is; if that is unsure, then only what no other has.
+ */
 static int dirty_log(struct dmr_metadata *md, u8 copy)
 {
 	u32 i, crc = 0, nr = le32_to_cpu(md->hdr->log_blocks);
+	u8 bit = 1u << copy;
 	struct found_log f;
 	int r = check_log(md);
 
@@ -619,7 +624,7 @@ static int dirty_log(struct dmr_metadata *md, u8 copy)
 		if (r)
 			return r;
 		crc = log_crc_with(md, crc, &f);
-		if (!(f.newest_in & 1u << copy))
+		if (!(f.newest_in & bit) || (md->unsure & bit && f.newest_in != bit))
 			r = dirty_block(md, log_place(md, md->hdr, i, copy), f.log, copy);
 		if (!r && i % 64 == 63)
 			r = write_and_flush(md);
@@ -700,7 +705,8 @@ static int dirty_copy(struct dmr_metadata *md, const struct disk_header *hdr,
 /*
  * Write @what to the copies in @mask, then flush. Returns the copies that
  * failed. dm-bufio has one error for all, so after an error they are written
- * one by one to learn which.
+ * one by one to learn which. All of it again: what was written before a flush
+ * that failed may be read, and gone later, whatever further flushes say.
  */
 static u8 write_wave(struct dmr_metadata *md, const struct disk_header *hdr,
 		     u8 mask, unsigned int what)
@@ -711,9 +717,11 @@ static u8 write_wave(struct dmr_metadata *md, const struct disk_header *hdr,
 	for (copy = 0; copy < md->copies && !r; copy++)
 		if (mask & 1u << copy)
 			r = dirty_copy(md, hdr, copy, what);
-	if (write_and_flush(md) == 0 && !r)
+	if (write_and_flush(md) == 0 && !r) {
+		md->unsure &= ~mask;
 		return 0;
-
+	}
+	md->unsure |= mask;
 	for (copy = 0; copy < md->copies; copy++) {
 		if (!(mask & 1u << copy))
 			continue;
@@ -721,6 +729,7 @@ static u8 write_wave(struct dmr_metadata *md, const struct disk_header *hdr,
 		if (write_and_flush(md) || r)
 			failed |= 1u << copy;
 	}
+	md->unsure &= ~mask | failed;
 	return failed;
 }
 
@@ -1236,6 +1245,7 @@ static int write_new_logs(struct compaction *co)
 	}
 	if (count(md->good & ~failed) < majority(md))
 		return -ENOSPC;
+	md->unsure |= failed;
 	lose_copies(md, failed, 0);
 	return 0;
 }
@@ -1493,6 +1503,9 @@ u32 dmr_metadata_check(struct dmr_metadata *md)
 		md->header_ok = 0;
 		md->info_ok = 0;
 	}
+	/* Nor what was before a flush that failed. */
+	md->header_ok &= ~md->unsure;
+	md->info_ok &= ~md->unsure;
 	md->whole |= md->header_ok;
 	for (i = 0; i < nr; i++) {
 		forget_log_block(md, i);

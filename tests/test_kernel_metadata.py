@@ -5,6 +5,7 @@ import random
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -304,6 +305,26 @@ def test_what_is_copied_is_what_was_checked() -> None:
     disk.heal()
     with Metadata(disk) as metadata:
         assert metadata.records == table and metadata.mend() == 2
+
+
+@pytest.mark.parametrize("failures", [1, 2, 4])
+def test_what_a_failed_flush_left_to_be_read_does_not_count(failures: int) -> None:
+    """Some disks then give what they never store."""
+    for seed in range(12):
+        disk, table = Disk(seed=seed), remaps(300)
+        with Metadata(disk) as metadata:
+            metadata.commit(table)
+        for block in range(3, 6):
+            disk.poke(block, bytes(BLOCK))
+        with Metadata(disk) as metadata:
+            disk.fail("flush", times=failures)
+            for _ in range(failures):
+                with suppress(OSError):
+                    metadata.mend()
+                metadata.check()
+            metadata.mend()
+            assert metadata.status.good == 0x1F
+        alone(disk.cut(seed), 0, table)
 
 
 def test_refused_is_left_alone() -> None:
