@@ -240,6 +240,15 @@ static bool worth_saving(const struct bio *bio, blk_status_t status)
 	}
 }
 
+/*
+ * Zeroes and discards may be cut anywhere, at a limit that another target brings
+ * to the table. What is no whole number of blocks can't be mapped by blocks.
+ */
+bool dmr_whole_blocks(const struct dmr_target *c, sector_t sector, sector_t len)
+{
+	return !((sector | len) & (c->block - 1));
+}
+
 /* The worker waits for bios to end, or this one failed. */
 static noinline int end_slowly(struct dmr_target *c, struct bio *bio,
 			       blk_status_t error)
@@ -247,7 +256,8 @@ static noinline int end_slowly(struct dmr_target *c, struct bio *bio,
 	struct dmr_bio *pb = dmr_bio(bio);
 
 	dmr_hold_wake(&c->hold);
-	if (!error || !worth_saving(bio, error))
+	if (!error || !worth_saving(bio, error) ||
+	    !dmr_whole_blocks(c, pb->iter.bi_sector, pb->iter.bi_size >> SECTOR_SHIFT))
 		return DM_ENDIO_DONE;
 	if (READ_ONCE(c->mode) != DMR_RW || READ_ONCE(c->breaker))
 		return DM_ENDIO_DONE;
@@ -444,6 +454,16 @@ static int allocate(struct dmr_target *c)
 	return 0;
 }
 
+/*
+ * Zeroes are cut at the lower limit of the two devices, wherever that is: some
+ * disks take 65535 sectors. Within a block it must not be.
+ */
+static bool zeroes_by_blocks(const struct dmr_target *c)
+{
+	return dmr_whole_blocks(c, bdev_write_zeroes_sectors(c->main->bdev),
+				bdev_write_zeroes_sectors(c->spare->bdev));
+}
+
 /* <main_dev> <spare_dev> [<#feature args> <arg>...] */
 static int dmr_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 {
@@ -490,7 +510,8 @@ static int dmr_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	ti->num_flush_bios = 2;		/* 0: main, 1: spare */
 	ti->num_discard_bios = 1;
 	ti->discards_supported = bdev_max_discard_sectors(c->main->bdev);
-	ti->num_write_zeroes_bios = 1;
+	/* Without them core offers no such requests: zeroes come as data. */
+	ti->num_write_zeroes_bios = zeroes_by_blocks(c);
 	/* Secure erase stays 0: old data would remain on the other device. */
 	return 0;
 }

@@ -108,6 +108,9 @@ static blk_status_t serve(struct dmr_target *c, struct bio *bio)
 	unsigned int savepoint = c->txn->nr;
 	blk_status_t status;
 
+	/* Whoever asks for zeroes writes them as data then, by whole blocks. */
+	if (bio_op(bio) != REQ_OP_DISCARD && !dmr_whole_blocks(c, sector, len))
+		return BLK_STS_NOTSUPP;
 	c->txn->merge_from = savepoint;
 	switch (bio_op(bio)) {
 	case REQ_OP_READ:

@@ -44,6 +44,7 @@ static void forget_all(struct dmr_txn *txn)
 	txn->max = DMR_TXN_RECORDS;
 	txn->nr = 0;
 	txn->merge_from = 0;
+	txn->refused = false;
 }
 
 void dmr_txn_destroy(struct dmr_txn *txn)
@@ -80,6 +81,9 @@ void dmr_txn_add(struct dmr_target *c, enum dmr_record_kind kind, sector_t main,
 	struct dmr_txn *txn = c->txn;
 	struct dmr_record *last = txn->nr ? &txn->rec[txn->nr - 1] : NULL;
 
+	/* No load would take it, nor any other record of that spare. */
+	if (WARN_ON_ONCE(!dmr_whole_blocks(c, main | spare, len)))
+		txn->refused = true;
 	if (txn->nr > txn->merge_from && last->kind == kind &&
 	    last->sectors + len <= DMR_MAX_RECORD_SECTORS &&
 	    (kind == DMR_REC_BAD_SPARE || last->main + last->sectors == main) &&
@@ -307,7 +311,7 @@ int dmr_txn_sync(struct dmr_target *c)
 	bool doubt = false;
 	int r;
 
-	r = dmr_map_reserve(&c->map, SPLITS * txn->nr);
+	r = txn->refused ? -EINVAL : dmr_map_reserve(&c->map, SPLITS * txn->nr);
 	if (!r)
 		r = commit_or_mend(c, &done, &doubt);
 	for (i = 0; i < done; i++)

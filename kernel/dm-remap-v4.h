@@ -81,6 +81,7 @@ struct dmr_counters {
 struct dmr_txn {
 	unsigned int nr, max;
 	unsigned int merge_from;	/* earlier records belong to other bios */
+	bool refused;			/* one is of parts of blocks: no commit */
 	struct dmr_record *rec;		/* first[], or larger if one bio needs it */
 	struct dmr_record first[DMR_TXN_RECORDS];
 };
@@ -211,6 +212,7 @@ enum dmr_route dmr_route_bio(struct dmr_target *c, struct bio *bio, bool may_spl
 /* Behind the lock: true if @bio is to be submitted, else it has ended, or defer it. */
 bool dmr_follow_route(struct dmr_target *c, struct bio *bio, enum dmr_route route);
 bool dmr_may_be_medium(enum req_op op, blk_status_t status);
+bool dmr_whole_blocks(const struct dmr_target *c, sector_t sector, sector_t len);
 
 /* dm-remap-v4-activate.c */
 int dmr_activate(struct dmr_target *c);

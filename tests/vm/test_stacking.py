@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from command import ok
 from harness import Guest, Machine
-from target import create, extents, mappings, message, pending, refused, remapped, remove
+from target import create, extents, mappings, message, pending, refused, remapped, remove, status
 
 MiB = 1 << 20
 
@@ -126,6 +126,40 @@ def test_zeroes_are_written_where_nobody_else_would_write_them(machine: Callable
     assert guest.read(device, 1000, 40) == old + bytes(32 * 512) + old
     assert remapped(extents(guest)) == [*range(1010, 1014), 1020, 1030]
     assert pending(extents(guest)) == []
+
+
+@pytest.mark.parametrize("whose", ["main", "third"])
+def test_zeroes_cut_off_within_a_block_remap_whole_blocks_only(
+    machine: Callable[..., Machine], whose: str
+) -> None:
+    """Some disks take 65535 sectors at once: that is no number of whole blocks of a 4Kn spare."""
+    most = dict.fromkeys(("main", "spare", "third"), 1 << 20) | {whose: 65535}
+    box = machine(spare_block_size=4096, power_cuts=False, extra={"third": 8 * MiB}, most_zeroes=most)
+    guest = box.boot()
+    assert limits(guest, guest.devices[whose])["write_zeroes_max_bytes"] == str(65535 * 512)
+    # Its other target brings a limit to the table that ours can't know of.
+    lines = (
+        f"0 131072 dm-remap-v4 {guest.main} {guest.spare}",
+        f"131072 16384 linear {guest.devices['third']} 0",
+    )
+    table = "\n".join(lines)
+    guest.run("dmsetup", "create", "mapped", stdin=table)
+    device = "/dev/mapper/mapped"
+    guest.write(device, 65504, b"original" * 64 * 48)
+    box.main.fail(65535, on="write")
+    guest.run("fallocate", "--zero-range", "-l", 65536 * 512, device)
+    whole = list(range(65528, 65536))
+    assert remapped(extents(guest)) == whole
+    remove(guest)
+    guest.run("dmsetup", "create", "mapped", stdin=table)
+    assert remapped(extents(guest)) == whole
+    # And once more, where what is cut off there has its end on the spare.
+    guest.write(device, 65504, b"original" * 64 * 48)
+    guest.run("fallocate", "--zero-range", "-l", 65536 * 512, device)
+    assert guest.read(device, 65504, 48) == bytes(32 * 512) + b"original" * 64 * 16
+    most_bytes = "0" if whose == "main" else str(65535 * 512)
+    assert limits(guest, device)["write_zeroes_max_bytes"] == most_bytes
+    remove(guest)
 
 
 def test_a_part_of_a_block_at_the_end_of_main_is_left_alone(machine: Callable[..., Machine]) -> None:

@@ -39,6 +39,7 @@ class Disk:
         # write-zeroes: QEMU 7.2 misplaces that command's data in its log when other
         # requests are under way.
         self.power_cuts = power_cuts
+        self.most_zeroes: int | None = None  # Sectors that one write-zeroes may have.
         self.image = directory / f"{serial}.img"
         self.log = directory / f"{serial}.log"
         self.socket = directory / f"{serial}.nbd"
@@ -129,6 +130,8 @@ class Disk:
             # header is one too many: the guest would see writes fail that the disk never saw.
             ",request-merging=off"
         )
+        if self.most_zeroes:
+            device += f",max-write-zeroes-sectors={self.most_zeroes}"
         server = f"driver=nbd,server.type=unix,server.path={self.socket},discard=unmap"
         if not self.power_cuts:
             return ["-blockdev", f"{server},node-name={s}", "-device", device]

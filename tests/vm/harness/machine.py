@@ -56,6 +56,7 @@ class Machine:
         spare_block_size: int = 512,
         extra: dict[str, int] | None = None,
         power_cuts: bool = True,
+        most_zeroes: dict[str, int] | None = None,
         cpus: int = 2,
         memory: int = 1024,
         kernel: str | None = None,
@@ -64,8 +65,8 @@ class Machine:
         """`extra` names further disks and their sizes.
 
         Without `power_cuts` there are none, but nothing is logged and the disks know
-        write-zeroes.  `kernel` and `module` stand in for the environment's DM_REMAP_KERNEL
-        and DM_REMAP_MODULE.
+        write-zeroes; `most_zeroes` names disks that take no more sectors at once.  `kernel` and
+        `module` stand in for the environment's DM_REMAP_KERNEL and DM_REMAP_MODULE.
         """
         self.directory = directory
         self.kernel = kernels.named(kernel) if kernel else kernels.selected()
@@ -78,6 +79,8 @@ class Machine:
         }
         for name, size in (extra or {}).items():
             self.disks[name] = Disk(directory, name, size, power_cuts=power_cuts)
+        for name, sectors in (most_zeroes or {}).items():
+            self.disks[name].most_zeroes = sectors
         self._qemu: subprocess.Popen[bytes] | None = None
         self._line: Line | None = None
         self._guest: Guest | None = None
