@@ -97,6 +97,9 @@ static int load_metadata(struct dmr_target *c)
 		.copies = c->copies,
 		.spacing = c->spacing,
 		.read_only = c->read_only,
+		.flush = dmr_flush_spare,
+		.flush_lost = dmr_flush_lost,
+		.flush_context = c,
 	};
 	struct dmr_replay replay = {
 		.map = &c->map,

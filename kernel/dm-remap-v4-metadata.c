@@ -340,10 +340,19 @@ static int dirty_block(struct dmr_metadata *md, u64 block, const void *image,
 	return 0;
 }
 
+/* Flush the spare, after writing what is dirty if @write. */
+static int flush_spare(struct dmr_metadata *md, bool write)
+{
+	if (md->params.flush)
+		return md->params.flush(md->params.flush_context, write);
+	return write ? dm_bufio_write_dirty_buffers(md->bufio) :
+		       dm_bufio_issue_flush(md->bufio);
+}
+
 static int write_and_flush(struct dmr_metadata *md)
 {
 	WRITE_ONCE(md->flushes, md->flushes + 1);
-	return dm_bufio_write_dirty_buffers(md->bufio);
+	return flush_spare(md, true);
 }
 
 /* ------------------------------------------------------------------ places */
@@ -712,12 +721,13 @@ static u8 write_wave(struct dmr_metadata *md, const struct disk_header *hdr,
 		     u8 mask, unsigned int what)
 {
 	u8 copy, failed = 0;
-	int r = 0;
+	int r = 0, error;
 
 	for (copy = 0; copy < md->copies && !r; copy++)
 		if (mask & 1u << copy)
 			r = dirty_copy(md, hdr, copy, what);
-	if (write_and_flush(md) == 0 && !r) {
+	error = write_and_flush(md);
+	if (!error && !r) {
 		md->unsure &= ~mask;
 		return 0;
 	}
@@ -730,6 +740,9 @@ static u8 write_wave(struct dmr_metadata *md, const struct disk_header *hdr,
 			failed |= 1u << copy;
 	}
 	md->unsure &= ~mask | failed;
+	/* All could be written now, so most likely it was the flush. */
+	if (error == -EIO && !failed && md->params.flush_lost)
+		md->params.flush_lost(md->params.flush_context);
 	return failed;
 }
 
@@ -1011,7 +1024,7 @@ static int commit_batch(struct dmr_metadata *md, const struct dmr_record *recs,
 static int flush_data(struct dmr_metadata *md)
 {
 	WRITE_ONCE(md->flushes, md->flushes + 1);
-	return dm_bufio_issue_flush(md->bufio) ? -EREMOTEIO : 0;
+	return flush_spare(md, false) ? -EREMOTEIO : 0;
 }
 
 int dmr_metadata_commit(struct dmr_metadata *md, const struct dmr_record *recs,
@@ -1482,7 +1495,7 @@ u32 dmr_metadata_check(struct dmr_metadata *md)
 	/* The block written ahead is to be counted by the next commit. */
 	u32 i, nr = le32_to_cpu(md->hdr->log_blocks) + md->spilled;
 	/* What may be in a cache only does not count. */
-	bool flushed = !dm_bufio_issue_flush(md->bufio);
+	bool flushed = !flush_spare(md, false);
 	u8 copy, logs = all_copies(md);
 	struct found_log f;
 

@@ -68,6 +68,14 @@ struct dmr_meta_params {
 	bool uuid_known;	/* the metadata must carry @uuid */
 	uuid_t uuid;
 	bool read_only;		/* write nothing, not even to mend */
+	/*
+	 * In place of the flushes of @bufio, where others flush the spare as well:
+	 * fails also if one of theirs has, since what is to be flushed was written.
+	 * And what to tell if one that failed was no write's fault. Or NULL.
+	 */
+	int (*flush)(void *context, bool write);
+	void (*flush_lost)(void *context);
+	void *flush_context;
 };
 
 struct dmr_metadata;

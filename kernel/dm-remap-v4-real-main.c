@@ -134,15 +134,6 @@ bool dmr_follow_route(struct dmr_target *c, struct bio *bio, enum dmr_route rout
 	return false;
 }
 
-/* Empty: core sends the data apart. One to each device. */
-static noinline int map_flush(struct dmr_target *c, struct bio *bio)
-{
-	dmr_bio(bio)->epoch = DMR_UNCOUNTED;
-	bio_set_dev(bio, dm_bio_get_target_bio_nr(bio) ? c->spare->bdev :
-							 c->main->bdev);
-	return DM_MAPIO_REMAPPED;
-}
-
 /* Core doesn't let discards and the like be accepted in part. */
 static bool may_split(const struct bio *bio)
 {
@@ -196,7 +187,7 @@ static int dmr_map_bio(struct dm_target *ti, struct bio *bio)
 	struct dmr_bio *pb;
 
 	if (unlikely(bio->bi_opf & REQ_PREFLUSH))
-		return map_flush(c, bio);
+		return dmr_map_flush(c, bio);
 
 	bio->bi_iter.bi_sector = dm_target_offset(ti, bio->bi_iter.bi_sector);
 	pb = dmr_bio(bio);
@@ -274,8 +265,11 @@ static int dmr_end_io(struct dm_target *ti, struct bio *bio, blk_status_t *error
 	struct dmr_target *c = ti->private;
 	unsigned int epoch = dmr_bio(bio)->epoch;
 
-	if (unlikely(epoch == DMR_UNCOUNTED))
-		return DM_ENDIO_DONE;	/* a flush, or finished by ourselves */
+	if (unlikely(epoch >= DMR_UNCOUNTED)) {
+		if (epoch >= DMR_FLUSH)
+			dmr_flush_ended(c, epoch, *error);
+		return DM_ENDIO_DONE;	/* that, or finished by ourselves */
+	}
 
 	/* Its I/O is over, also if the worker looks into it next. */
 	if (unlikely(dmr_hold_uncount(&c->hold, epoch) || *error))
@@ -423,6 +417,7 @@ static void destroy(struct dmr_target *c)
 	if (c->map.unused)
 		dmr_map_exit(&c->map);
 	dmr_hold_exit(&c->hold);
+	dmr_flush_exit(c);
 	if (c->spare)
 		dm_put_device(c->ti, c->spare);
 	if (c->main)
@@ -435,7 +430,7 @@ static int allocate(struct dmr_target *c)
 	struct dm_target *ti = c->ti;
 
 	ti->error = "Out of memory";
-	if (dmr_hold_init(&c->hold) || dmr_map_init(&c->map) ||
+	if (dmr_flush_init(c) || dmr_hold_init(&c->hold) || dmr_map_init(&c->map) ||
 	    bioset_init(&c->bs, MIN_CLONES, 0, 0))
 		return -ENOMEM;
 	c->bufio = dm_bufio_client_create(c->spare->bdev, DMR_META_BLOCK,
@@ -507,7 +502,7 @@ static int dmr_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 
 	ti->private = c;
 	ti->per_io_data_size = sizeof(struct dmr_bio);
-	ti->num_flush_bios = 2;		/* 0: main, 1: spare */
+	ti->num_flush_bios = DMR_NR_DEVICES;
 	ti->num_discard_bios = 1;
 	ti->discards_supported = bdev_max_discard_sectors(c->main->bdev);
 	/* Without them core offers no such requests: zeroes come as data. */

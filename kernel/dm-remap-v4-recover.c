@@ -318,6 +318,7 @@ static bool run_round(struct dmr_target *c)
 	if (!bios && !moves && !round.last)
 		return false;
 
+	dmr_flush_mark(c, DMR_SPARE);
 	/* Bios keep the device live, requests don't. */
 	if (moves || round.last)
 		mutex_lock(&c->live);
@@ -352,6 +353,8 @@ int dmr_save_soft(struct dmr_target *c)
 	struct dmr_soft_state soft;
 	int r;
 
+	/* Nothing else was written that is still to be flushed. */
+	dmr_flush_mark(c, DMR_SPARE);
 	if (!c->soft_dirty || c->read_only)
 		return 0;
 	dmr_metadata_get_soft(c->md, &soft);

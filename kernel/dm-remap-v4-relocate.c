@@ -248,8 +248,9 @@ static const char *copy_back(struct dmr_target *c, sector_t sector, sector_t spa
 
 	if (dmr_data_io(c, &data, 0, len, REQ_OP_READ, c->spare->bdev, spare))
 		return "the spare can't be read there";
+	dmr_flush_mark(c, DMR_MAIN);
 	if (dmr_data_io(c, &data, 0, len, REQ_OP_WRITE, c->main->bdev, sector) ||
-	    blkdev_issue_flush(c->main->bdev) ||
+	    dmr_flush_main(c) ||
 	    dmr_data_io(c, &check, 0, len, REQ_OP_READ, c->main->bdev, sector) ||
 	    !dmr_same_data(c, len))
 		return "the main device still fails there";

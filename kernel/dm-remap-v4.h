@@ -8,6 +8,7 @@
  *   dm-remap-v4-narrow.c     which blocks fail, and where their data goes
  *   dm-remap-v4-breaker.c    is it the block or the device?
  *   dm-remap-v4-txn.c        what was found becomes durable, then visible
+ *   dm-remap-v4-flush.c      flushes that fail, and who must know
  *   dm-remap-v4-relocate.c   blocks moved on request (messages)
  *   dm-remap-v4-activate.c   what happens on resume and suspend
  *   dm-remap-v4-replay.c     what the log says becomes the map
@@ -25,6 +26,7 @@
 #include <linux/kobject.h>
 #include <linux/mutex.h>
 #include <linux/spinlock.h>
+#include <linux/srcu.h>
 #include <linux/workqueue.h>
 
 #include "dm-remap-v4-hold.h"
@@ -93,6 +95,30 @@ struct dmr_round {
 	struct dmr_request *last;	/* any other, behind all that; or NULL */
 };
 
+enum dmr_device {		/* as core numbers the flushes */
+	DMR_MAIN,
+	DMR_SPARE,
+	DMR_NR_DEVICES,
+};
+
+/* Of one device; see dm-remap-v4-flush.c. */
+struct dmr_flushes {
+	/*
+	 * Applications' are its readers, from map to end_io. Counted by CPU, so
+	 * they write no shared cache line.
+	 */
+	struct srcu_struct under_way;
+	bool made;		/* under_way is */
+	bool aside;		/* closed or lost. WRITE_ONCE under the target's lock */
+	atomic_t failed;	/* applications', ever; raised before they end */
+	int mark;		/* worker: failed as of dmr_flush_mark() */
+
+	/* Protected by the target's lock. */
+	bool closed;		/* the worker flushes */
+	bool lost;		/* a flush of the worker's failed, the next has to tell */
+	struct bio_list waiting;	/* applications', while it is closed */
+};
+
 struct dmr_target {
 	/* Constant after the constructor. */
 	struct dm_target *ti;
@@ -115,6 +141,8 @@ struct dmr_target {
 	bool divert;
 	struct dmr_map map;		/* RCU, see there */
 	struct dmr_hold hold;		/* RCU, see there */
+
+	struct dmr_flushes flushes[DMR_NR_DEVICES];
 
 	struct mutex live;		/* md does not come or go under it */
 
@@ -158,10 +186,13 @@ struct dmr_target {
 	struct list_head claimed;	/* the global list of spares in use */
 };
 
+/* In place of an epoch: of a flush, with its device and its side of under_way. */
+#define DMR_FLUSH	4
+
 /* Per bio, in dm's per-bio data. */
 struct dmr_bio {
 	struct bvec_iter iter;	/* as mapped; bi_sector counts on main */
-	u8 epoch;		/* for dmr_hold_uncount(), or DMR_UNCOUNTED */
+	u8 epoch;		/* for dmr_hold_uncount(), DMR_UNCOUNTED, or from DMR_FLUSH on */
 	bool in_txn;		/* worker: it may succeed only if the commit does */
 	blk_status_t error;	/* what it failed with; 0 if merely deferred */
 };
@@ -213,6 +244,22 @@ enum dmr_route dmr_route_bio(struct dmr_target *c, struct bio *bio, bool may_spl
 bool dmr_follow_route(struct dmr_target *c, struct bio *bio, enum dmr_route route);
 bool dmr_may_be_medium(enum req_op op, blk_status_t status);
 bool dmr_whole_blocks(const struct dmr_target *c, sector_t sector, sector_t len);
+
+/* dm-remap-v4-flush.c */
+int dmr_flush_init(struct dmr_target *c);
+void dmr_flush_exit(struct dmr_target *c);
+int dmr_map_flush(struct dmr_target *c, struct bio *bio);
+void dmr_flush_ended(struct dmr_target *c, unsigned int epoch, blk_status_t error);
+
+/* Worker: what it writes to @dev from here on, its next flush is to make durable. */
+void dmr_flush_mark(struct dmr_target *c, enum dmr_device dev);
+int dmr_flush_main(struct dmr_target *c);
+
+/* For the metadata: flush the spare, after writing what is dirty if @write. */
+int dmr_flush_spare(void *context, bool write);
+
+/* ... and it turned out that of these two it was the flush that failed. */
+void dmr_flush_lost(void *context);
 
 /* dm-remap-v4-activate.c */
 int dmr_activate(struct dmr_target *c);

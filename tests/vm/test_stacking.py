@@ -1,6 +1,7 @@
 """The device among others: flushes go down to both disks, limits come up from both, and
 dmsetup and dmremapctl say the same about it."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from command import ok
 from harness import Guest, Machine
+from harness.guest import Job
 from target import create, extents, mappings, message, pending, refused, remapped, remove, status
 
 MiB = 1 << 20
@@ -53,6 +55,86 @@ def test_fsync_fails_if_either_device_cannot_flush(guest: Guest) -> None:
         disk.revive()
         guest.flush(device)
     assert " rw -" in guest.run("dmsetup", "status", "mapped").out
+
+
+def test_who_syncs_next_hears_of_a_flush_of_ours_that_failed(guest: Guest) -> None:
+    """What applications had written may be lost with it, though the next flush goes well."""
+    device = create(guest)
+    guest.flush(device)
+    guest.machine.spare.die(on=None)
+    assert refused(guest, "remap", 2000)
+    guest.machine.spare.revive()
+    with pytest.raises(OSError, match="Input/output error"):
+        guest.flush(device)
+    guest.flush(device)
+    assert message(guest, "remap", 2000) == "Remapped 1 sectors"
+
+    guest.machine.main.die(on=None)
+    assert refused(guest, "unmap", 2000)
+    guest.machine.main.revive()
+    with pytest.raises(OSError, match="Input/output error"):
+        guest.flush(device)
+    guest.flush(device)
+    assert message(guest, "unmap", 2000) == "Unmapped 1 sectors"
+
+    # A block that can't be written is no flush that failed.
+    guest.machine.spare.fail(0x20000 // 512, on="write")
+    message(guest, "remap", 3000)
+    assert status(guest).valid == 4
+    guest.flush(device)
+
+
+def _until(happened: Callable[[], bool]) -> None:
+    while not happened():
+        time.sleep(0.01)
+
+
+def half_moved(guest: Guest) -> tuple[str, Job]:
+    """Two blocks of one commit are being moved.  Sector 1000 is on the spare, and held, but the other
+    can't be read before the device `tail` is resumed."""
+    size, half = int(guest.run("blockdev", "--getsz", guest.main).out), 262144
+    guest.run("dmsetup", "create", "tail", "--table", f"0 {size - half} linear {guest.main} {half}")
+    joined = f"0 {half} linear {guest.main} 0\n{half} {size - half} linear /dev/mapper/tail 0\n"
+    guest.run("dmsetup", "create", "joined", stdin=joined)
+    device = create(guest, main="/dev/mapper/joined")
+    guest.wait_for_udev()
+    spare = guest.machine.spare
+    writes = spare.counters()["writes"]
+    guest.run("dmsetup", "suspend", "tail")
+    moving = guest.start("dmsetup", "message", "mapped", 0, "remap", 1000, 8, half + 1000, 8)
+    _until(lambda: spare.counters()["writes"] > writes)
+    return device, moving
+
+
+def test_data_is_not_relied_on_behind_a_flush_that_failed(guest: Guest) -> None:
+    """An application's, between our write to the spare and our own flush, which goes well."""
+    device, moving = half_moved(guest)
+    spare = guest.machine.spare
+    failed = spare.counters()["bad_flushes"]
+    spare.die(on=None)
+    syncing = guest.start("sync", device)
+    _until(lambda: spare.counters()["bad_flushes"] > failed)
+    spare.revive()
+    guest.run("dmsetup", "resume", "tail")
+    assert moving.wait(check=False).rc != 0
+    assert syncing.wait(check=False).rc != 0
+    assert extents(guest) == [] and status(guest).mode == "rw"
+    assert message(guest, "remap", 1000, 16) == "Remapped 16 sectors"
+    guest.flush(device)
+
+
+def test_syncs_and_remaps_go_on_beside_each_other(guest: Guest) -> None:
+    device = create(guest)
+    syncing = [
+        guest.start_sh(f"for i in {{1..40}}; do dd if=/dev/zero of={device} count=1 conv=fsync,notrunc; done")
+        for _ in range(2)
+    ]
+    for sector in range(8000, 8800, 40):
+        assert message(guest, "remap", sector, 8, sector + 16, 8) == "Remapped 16 sectors"
+    assert message(guest, "unmap", 8000, 800) == "Unmapped 320 sectors"
+    for job in syncing:
+        job.wait()
+    guest.flush(device)
 
 
 def test_a_synchronous_write_is_stable_where_it_went(guest: Guest) -> None:

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Flushes. When one fails, nobody knows what the device has lost of all that was
+ * written to it before, whoever wrote it, and the next flush may well succeed. So
+ * the worker and the applications, who share both devices, have to hear of each
+ * other's that fail:
+ *
+ *   an application's fails    what the worker has written since dmr_flush_mark()
+ *                             may be gone: its next flush fails as well
+ *   the worker's fails        what applications have written may be gone, and was
+ *                             acknowledged: the next flush of theirs fails as well
+ *
+ * That is certain only if no flush of the one kind ends unseen while one of the
+ * other is under way. So while the worker flushes a device, applications' flushes
+ * of that device wait, and before it begins it waits for those that are under way.
+ */
+#include <linux/blkdev.h>
+#include <linux/dm-bufio.h>
+
+#include "dm-remap-v4.h"
+
+int dmr_flush_init(struct dmr_target *c)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(c->flushes); i++) {
+		if (init_srcu_struct(&c->flushes[i].under_way))
+			return -ENOMEM;
+		c->flushes[i].made = true;
+	}
+	return 0;
+}
+
+void dmr_flush_exit(struct dmr_target *c)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(c->flushes); i++)
+		if (c->flushes[i].made)
+			cleanup_srcu_struct(&c->flushes[i].under_way);
+}
+
+/* ------------------------------------------------------------ applications' */
+
+/*
+ * From here to dmr_flush_ended() it is a reader: __srcu_read_lock(), as
+ * srcu_down_read() of later kernels, may be undone in another context.
+ */
+static bool get_under_way(struct dmr_flushes *f, struct dmr_bio *pb, enum dmr_device dev)
+{
+	int idx = __srcu_read_lock(&f->under_way);
+
+	__release(&f->under_way);	/* for sparse: not on return */
+	pb->epoch = DMR_FLUSH + 2 * dev + idx;
+	/*
+	 * Who does not see this is waited for by the worker, which sets it before
+	 * its grace period; who comes later does see it.
+	 */
+	return !READ_ONCE(f->aside);
+}
+
+void dmr_flush_ended(struct dmr_target *c, unsigned int epoch, blk_status_t error)
+{
+	struct dmr_flushes *f = &c->flushes[(epoch - DMR_FLUSH) / 2];
+
+	/* Before the grace period can end, behind which the worker looks at it. */
+	if (error)
+		atomic_inc(&f->failed);
+	__acquire(&f->under_way);
+	__srcu_read_unlock(&f->under_way, epoch & 1);
+}
+
+/* The worker is at it, or has lost something. False: that is over, try again. */
+static bool kept_aside(struct dmr_target *c, struct dmr_flushes *f, struct bio *bio)
+{
+	bool wait, lost = false;
+	unsigned long flags;
+
+	spin_lock_irqsave(&c->lock, flags);
+	wait = f->closed;
+	if (wait) {
+		bio_list_add(&f->waiting, bio);
+	} else {
+		lost = f->lost;
+		f->lost = false;
+		WRITE_ONCE(f->aside, false);
+	}
+	spin_unlock_irqrestore(&c->lock, flags);
+	if (lost)
+		bio_io_error(bio);
+	return wait || lost;
+}
+
+/* Empty: core sends the data apart. One to each device. */
+int dmr_map_flush(struct dmr_target *c, struct bio *bio)
+{
+	enum dmr_device dev = dm_bio_get_target_bio_nr(bio);
+	struct dmr_flushes *f = &c->flushes[dev];
+	struct dmr_bio *pb = dmr_bio(bio);
+
+	bio_set_dev(bio, (dev == DMR_MAIN ? c->main : c->spare)->bdev);
+	while (!get_under_way(f, pb, dev)) {
+		dmr_flush_ended(c, pb->epoch, BLK_STS_OK);
+		pb->epoch = DMR_UNCOUNTED;
+		if (kept_aside(c, f, bio))
+			return DM_MAPIO_SUBMITTED;
+	}
+	return DM_MAPIO_REMAPPED;
+}
+
+/* ------------------------------------------------------------ the worker's */
+
+void dmr_flush_mark(struct dmr_target *c, enum dmr_device dev)
+{
+	struct dmr_flushes *f = &c->flushes[dev];
+
+	/*
+	 * Acquire: before what the worker writes from here on. A flush that takes
+	 * some of that with it fails, and is counted, later than this, and before
+	 * the gate is closed: flushed() sees it. One that failed earlier may be
+	 * counted late, and is then taken for such a one, to be safe.
+	 */
+	f->mark = atomic_read_acquire(&f->failed);
+}
+
+static void close_gate(struct dmr_target *c, struct dmr_flushes *f)
+{
+	spin_lock_irq(&c->lock);
+	f->closed = true;
+	WRITE_ONCE(f->aside, true);
+	spin_unlock_irq(&c->lock);
+	synchronize_srcu_expedited(&f->under_way);
+}
+
+static void open_gate(struct dmr_target *c, struct dmr_flushes *f, bool lost)
+{
+	struct bio_list waiting;
+	struct bio *bio;
+
+	spin_lock_irq(&c->lock);
+	waiting = f->waiting;
+	bio_list_init(&f->waiting);
+	f->closed = false;
+	/* All that wait have to tell. If there are none the next that comes. */
+	lost = lost || f->lost;
+	f->lost = lost && bio_list_empty(&waiting);
+	WRITE_ONCE(f->aside, f->lost);
+	spin_unlock_irq(&c->lock);
+
+	while ((bio = bio_list_pop(&waiting))) {
+		if (lost)
+			bio_io_error(bio);
+		else if (dmr_map_flush(c, bio) == DM_MAPIO_REMAPPED)
+			submit_bio_noacct(bio);
+	}
+}
+
+/* It was flushed, with this result; and now what failed meanwhile, and before. */
+static int flushed(struct dmr_target *c, struct dmr_flushes *f, int r, bool lost)
+{
+	int failed = atomic_read(&f->failed);	/* the gate is closed */
+
+	if (!r && failed != f->mark)
+		r = -EREMOTEIO;
+	f->mark = failed;
+	open_gate(c, f, lost);
+	return r;
+}
+
+int dmr_flush_main(struct dmr_target *c)
+{
+	struct dmr_flushes *f = &c->flushes[DMR_MAIN];
+	int r;
+
+	close_gate(c, f);
+	r = blkdev_issue_flush(c->main->bdev);
+	return flushed(c, f, r, r);
+}
+
+int dmr_flush_spare(void *context, bool write)
+{
+	struct dmr_target *c = context;
+	struct dmr_flushes *f = &c->flushes[DMR_SPARE];
+	bool lost;
+	int r;
+
+	close_gate(c, f);
+	r = write ? dm_bufio_write_dirty_buffers(c->bufio) :
+		    dm_bufio_issue_flush(c->bufio);
+	/*
+	 * One error for both, and it must not be taken for a flush's if a block of
+	 * the metadata is bad: one that still fails is told by a second, one that
+	 * does no more by a second write, see dmr_flush_lost().
+	 */
+	lost = r && (!write || (r == -EIO && dm_bufio_issue_flush(c->bufio)));
+	return flushed(c, f, r, lost);
+}
+
+void dmr_flush_lost(void *context)
+{
+	struct dmr_target *c = context;
+	struct dmr_flushes *f = &c->flushes[DMR_SPARE];
+
+	spin_lock_irq(&c->lock);
+	f->lost = true;
+	WRITE_ONCE(f->aside, true);
+	spin_unlock_irq(&c->lock);
+}
