@@ -17,9 +17,10 @@
 #define READ_RUN	8	/* failed writes in a row between two probes by reading */
 #define WRITE_RUN	8	/* before the first by writing; then twice as many */
 
+/* Of the target, not of main: what lies behind it may be others', and isn't held. */
 static sector_t probe_place(const struct dmr_target *c, unsigned int i)
 {
-	return round_down(div_u64(c->main_sectors - c->block, PROBES - 1) * i,
+	return round_down(div_u64(c->ti->len - c->block, PROBES - 1) * i,
 			  c->block);
 }
 

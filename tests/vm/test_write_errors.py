@@ -331,6 +331,16 @@ def test_a_disk_that_refuses_every_write_is_not_taken_for_one_with_bad_sectors(g
     assert guest.read(device, 16_384, 16) == pattern(3, 16)
 
 
+def test_the_breaker_asks_the_device_and_nothing_beside_it(guest: Guest) -> None:
+    """Of a disk of which the table has a part, what lies behind it is somebody else's."""
+    box = guest.machine
+    guest.run(*("dmsetup", "create", "mapped", "--table", f"0 40960 dm-remap-v4 {guest.main} {guest.spare}"))
+    box.main.fail(range(40960), on="write")
+    with pytest.raises(CommandFailed, match="Input/output error"):
+        write_pattern(guest, "/dev/mapper/mapped", 16_384, 2, 64)
+    assert status(guest).errors == ("breaker",) and extents(guest) == []
+
+
 def test_a_block_that_a_probe_spoils_is_kept_on_the_spare(guest: Guest) -> None:
     """The breaker writes good blocks back to see whether the disk can still be written."""
     box = guest.machine
