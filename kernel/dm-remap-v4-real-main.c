@@ -173,6 +173,8 @@ static noinline int keep(struct dmr_target *c, struct bio *bio,
 		pb->error = BLK_STS_OK;
 		if (bio->bi_opf & REQ_NOWAIT)
 			bio_wouldblock_error(bio);
+		else if (bio->bi_opf & REQ_RAHEAD)
+			bio_io_error(bio);	/* as core's do; never looked into */
 		else
 			defer_bio(c, bio);
 	}

@@ -123,6 +123,27 @@ def test_data_is_not_relied_on_behind_a_flush_that_failed(guest: Guest) -> None:
     guest.flush(device)
 
 
+def _read_ahead(path: str, offset: int, size: int) -> None:
+    """In the guest: ask for read-ahead, which is under way, or over, behind this."""
+    import os
+    from pathlib import Path
+
+    with Path(path).open("rb") as f:
+        os.posix_fadvise(f.fileno(), offset, size, os.POSIX_FADV_WILLNEED)
+
+
+def test_read_ahead_does_not_wait_for_the_worker(guest: Guest) -> None:
+    guest.write(guest.main, 1000, b"read me." * 64 * 8)
+    device, moving = half_moved(guest)
+    dm = Path(guest.run("readlink", "-f", device).out.strip()).name
+    guest.call(_read_ahead, device, 1000 * 512, 4096)
+    assert guest.run("cat", f"/sys/class/block/{dm}/inflight").out.split() == ["0", "0"]
+    guest.run("dmsetup", "resume", "tail")
+    moving.wait()
+    assert guest.read(device, 1000, 8) == b"read me." * 64 * 8
+    assert pending(extents(guest)) == []
+
+
 def test_syncs_and_remaps_go_on_beside_each_other(guest: Guest) -> None:
     device = create(guest)
     syncing = [
