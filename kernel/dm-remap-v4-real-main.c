@@ -591,7 +591,8 @@ static int dmr_iterate_devices(struct dm_target *ti,
 	struct dmr_target *c = ti->private;
 	int r = fn(ti, c->main, 0, ti->len, data);
 
-	return r ?: fn(ti, c->spare, 0, c->spare_sectors, data);
+	/* Core refuses a part of a block at the end, which nothing is put into. */
+	return r ?: fn(ti, c->spare, 0, round_down(c->spare_sectors, c->block), data);
 }
 
 static struct target_type dmr_target_type = {

@@ -313,6 +313,21 @@ def test_the_larger_block_counts_on_either_side(mixed: Guest, main: str, spare: 
     guest.machine.check_console()
 
 
+def test_a_part_of_a_block_at_the_end_of_the_spare_is_left_alone(mixed: Guest) -> None:
+    guest = mixed
+    for name in ("main", "spare"):
+        guest.run("blkdiscard", "-f", guest.devices[name])
+    guest.run("dmsetup", "create", "small", "--table", f"0 4103 linear {guest.spare} 0")
+    device = create(guest, spare="/dev/mapper/small")
+    assert message(guest, "remap", 0, 2048) == "Remapped 2048 sectors"
+    assert refused(guest, "remap", 4096, 8)
+    remove(guest)
+    create(guest, spare="/dev/mapper/small")
+    assert guest.read(device, 2040, 8) == bytes(4096)
+    remove(guest)
+    remove(guest, "small")
+
+
 # dmsetup and dmremapctl.
 
 
