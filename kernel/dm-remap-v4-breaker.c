@@ -109,9 +109,14 @@ static void keep(struct dmr_target *c, sector_t at)
 
 	if (probe(c, 0, REQ_OP_READ, at) && dmr_same_data(c, c->block))
 		return;
-	if (dmr_write_to_spare(c, &data, 0, at, c->block))
-		DMERR("%s: sector %llu of the main device was lost in a probe",
-		      c->name, (unsigned long long)at);
+	dmr_txn_spoilt(c, at);
+	if (!dmr_write_to_spare(c, &data, 0, at, c->block))
+		return;
+	DMERR("%s: sector %llu of the main device was lost in a probe",
+	      c->name, (unsigned long long)at);
+	/* What main gives there now, without an error perhaps, nobody has written. */
+	if (!dmr_txn_room(c))
+		dmr_txn_add(c, DMR_REC_PENDING, at, 0, c->block);
 }
 
 /* Write back what is there; false only if that failed wherever it was tried. */

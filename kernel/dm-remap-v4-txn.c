@@ -45,6 +45,7 @@ static void forget_all(struct dmr_txn *txn)
 	txn->nr = 0;
 	txn->merge_from = 0;
 	txn->refused = false;
+	txn->nr_spoilt = 0;
 }
 
 void dmr_txn_destroy(struct dmr_txn *txn)
@@ -102,6 +103,14 @@ void dmr_txn_add(struct dmr_target *c, enum dmr_record_kind kind, sector_t main,
 		.errors = 1,
 		.time = ktime_get_real_seconds(),
 	};
+}
+
+void dmr_txn_spoilt(struct dmr_target *c, sector_t at)
+{
+	struct dmr_txn *txn = c->txn;
+
+	if (!WARN_ON_ONCE(txn->nr_spoilt == ARRAY_SIZE(txn->spoilt)))
+		txn->spoilt[txn->nr_spoilt++] = at;
 }
 
 void dmr_txn_rollback(struct dmr_target *c, unsigned int from, unsigned int to)
@@ -294,6 +303,24 @@ static void block_in_doubt(struct dmr_target *c, const struct dmr_record *rec,
 				    DMR_PENDING, 0);
 }
 
+/*
+ * What a probe has spoilt and no record that is durable speaks of can't be read
+ * either. On disk it is what it was.
+ */
+static void block_spoilt(struct dmr_target *c)
+{
+	struct dmr_extent ex;
+	unsigned int i;
+
+	for (i = 0; i < c->txn->nr_spoilt; i++) {
+		dmr_lookup(c, c->txn->spoilt[i], c->block, &ex);
+		if (ex.kind != DMR_LINEAR)
+			continue;
+		dmr_map_set(&c->map, c->txn->spoilt[i], c->block, DMR_PENDING, 0);
+		c->in_doubt = true;
+	}
+}
+
 /* A change can split a leaf at each end, a long one at each cut. */
 #define SPLITS	4
 
@@ -308,10 +335,11 @@ int dmr_txn_sync(struct dmr_target *c)
 {
 	struct dmr_txn *txn = c->txn;
 	unsigned int done = 0, i;
-	bool doubt = false;
+	bool doubt = false, reserved;
 	int r;
 
-	r = txn->refused ? -EINVAL : dmr_map_reserve(&c->map, SPLITS * txn->nr);
+	reserved = !dmr_map_reserve(&c->map, SPLITS * (txn->nr + txn->nr_spoilt));
+	r = !reserved ? -ENOMEM : txn->refused ? -EINVAL : 0;
 	if (!r)
 		r = commit_or_mend(c, &done, &doubt);
 	for (i = 0; i < done; i++)
@@ -321,6 +349,8 @@ int dmr_txn_sync(struct dmr_target *c)
 		block_in_doubt(c, txn->rec + done, txn->nr - done);
 	else if (r)
 		dmr_txn_rollback(c, done, txn->nr);
+	if (reserved)
+		block_spoilt(c);
 	forget_all(txn);
 	tell_fill(c);
 	return r;
@@ -328,5 +358,5 @@ int dmr_txn_sync(struct dmr_target *c)
 
 int dmr_txn_commit(struct dmr_target *c)
 {
-	return c->txn->nr ? dmr_txn_sync(c) : 0;
+	return c->txn->nr || c->txn->nr_spoilt ? dmr_txn_sync(c) : 0;
 }

@@ -84,6 +84,8 @@ struct dmr_txn {
 	unsigned int nr, max;
 	unsigned int merge_from;	/* earlier records belong to other bios */
 	bool refused;			/* one is of parts of blocks: no commit */
+	unsigned int nr_spoilt;
+	sector_t spoilt[DMR_MAX_EXTRA];	/* by probes, which hold no more than that */
 	struct dmr_record *rec;		/* first[], or larger if one bio needs it */
 	struct dmr_record first[DMR_TXN_RECORDS];
 };
@@ -296,6 +298,12 @@ int dmr_txn_room(struct dmr_target *c);
 /* Behind dmr_txn_room(). Neighbours that map to neighbours become one record. */
 void dmr_txn_add(struct dmr_target *c, enum dmr_record_kind kind, sector_t main,
 		 sector_t spare, sector_t len);
+
+/*
+ * What main has in the block at @at is not what was written. Whatever becomes of
+ * the records, it is not to be read from there.
+ */
+void dmr_txn_spoilt(struct dmr_target *c, sector_t at);
 
 /*
  * Forget the records from @from up to @to. Their places on the spare are free

@@ -359,6 +359,25 @@ def test_a_block_that_a_probe_spoils_is_kept_on_the_spare(guest: Guest) -> None:
         assert guest.read(device, sector) == pattern(i, 1)
 
 
+def test_a_block_that_a_probe_spoils_and_nobody_can_keep_is_pending(guest: Guest) -> None:
+    """The spare has room for the failed blocks alone, and these go back to main."""
+    box = guest.machine
+    guest.run("dmsetup", "create", "small", "--table", f"0 {SPARE_DATA + 8} linear {guest.spare} 0")
+    device = create(guest, spare="/dev/mapper/small")
+    size = int(guest.run("blockdev", "--getsz", guest.main).out)
+    probed = [(size - 1) // 4 * i for i in range(5)]
+    box.main.die(on="write", flush=False)
+    box.main.spoil(probed)
+    with pytest.raises(OSError, match="Input/output error"):
+        guest.write(device, 16_384, pattern(2, 8))
+    assert status(guest).errors == ("breaker",)
+    # Main would give them again now, and not what was written there.
+    box.main.revive()
+    box.main.spoil([])
+    assert pending(extents(guest)) == probed and remapped(extents(guest)) == []
+    assert guest.failing(device, probed[1], 1) == [probed[1]]
+
+
 def test_more_writes_may_fail_at_once_than_a_round_holds(guest: Guest) -> None:
     """The worker takes 128 of them at a time; nothing else comes to wake it for the rest."""
     box = guest.machine
