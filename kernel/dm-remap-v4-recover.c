@@ -31,18 +31,45 @@ static void tell_full(struct dmr_target *c)
 	dmr_event(c, DMR_EV_SPARE_FULL, 0, 0);
 }
 
+/*
+ * A request without data, of so many sectors at once as the device takes. Memory
+ * comes from our own bio_set: the bios that wait may hold what others have.
+ */
+static blk_status_t bare_io(struct dmr_target *c, blk_opf_t opf,
+			    struct block_device *bdev, sector_t at, sector_t len,
+			    sector_t most)
+{
+	blk_status_t status = most < c->block ? BLK_STS_NOTSUPP : BLK_STS_OK;
+	struct bio *bio;
+	sector_t n;
+
+	most = round_down(most, c->block);
+	for (; len && !status; at += n, len -= n) {
+		n = min(len, most);
+		bio = bio_alloc_bioset(bdev, 0, opf | REQ_SYNC, GFP_NOIO, &c->bs);
+		bio->bi_iter.bi_sector = at;
+		bio->bi_iter.bi_size = n << SECTOR_SHIFT;
+		submit_bio_wait(bio);
+		status = bio->bi_status;
+		bio_put(bio);
+	}
+	return status;
+}
+
 /* A discard is advice: what lives elsewhere, or failed, keeps its data. */
 static blk_status_t discard_main(struct dmr_target *c, sector_t sector, sector_t len)
 {
+	struct block_device *bdev = c->main->bdev;
+	blk_status_t status = BLK_STS_OK;
 	struct dmr_extent ex;
-	int r = 0;
 
-	for (; len && !r; sector += ex.len, len -= ex.len) {
+	for (; len && !status; sector += ex.len, len -= ex.len) {
 		dmr_lookup(c, sector, len, &ex);
 		if (ex.kind == DMR_LINEAR)
-			r = blkdev_issue_discard(c->main->bdev, sector, ex.len, GFP_NOIO);
+			status = bare_io(c, REQ_OP_DISCARD, bdev, sector, ex.len,
+					 bdev_max_discard_sectors(bdev));
 	}
-	return errno_to_blk_status(r);
+	return status;
 }
 
 /* As any write of zeroes: narrowed if it fails, and it heals what is pending. */
@@ -63,7 +90,7 @@ static blk_status_t write_zero_data(struct dmr_target *c, sector_t sector, secto
 static blk_status_t write_zeroes(struct dmr_target *c, struct bio *bio,
 				 sector_t sector, sector_t len)
 {
-	unsigned int flags = bio->bi_opf & REQ_NOUNMAP ? BLKDEV_ZERO_NOUNMAP : 0;
+	blk_opf_t opf = REQ_OP_WRITE_ZEROES | (bio->bi_opf & REQ_NOUNMAP);
 	blk_status_t status = BLK_STS_OK;
 	struct block_device *bdev;
 	struct dmr_extent ex;
@@ -72,8 +99,8 @@ static blk_status_t write_zeroes(struct dmr_target *c, struct bio *bio,
 		dmr_lookup(c, sector, len, &ex);
 		bdev = ex.kind == DMR_REMAP ? c->spare->bdev : c->main->bdev;
 		if (ex.kind == DMR_PENDING ||
-		    blkdev_issue_zeroout(bdev, ex.kind == DMR_REMAP ? ex.spare : sector,
-					 ex.len, GFP_NOIO, flags))
+		    bare_io(c, opf, bdev, ex.kind == DMR_REMAP ? ex.spare : sector,
+			    ex.len, bdev_write_zeroes_sectors(bdev)))
 			status = write_zero_data(c, sector, ex.len);
 	}
 	return status;
