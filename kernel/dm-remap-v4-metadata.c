@@ -1035,11 +1035,12 @@ int dmr_metadata_commit(struct dmr_metadata *md, const struct dmr_record *recs,
 	*done = 0;
 	if (md->params.read_only)
 		return -EROFS;
+	/* Before the flush: -EREMOTEIO says that no header names these records. */
+	if (md->ahead || count(md->good) < majority(md))
+		return -EIO;
 	r = flush_data(md);
 	if (r)
 		return r;
-	if (md->ahead || count(md->good) < majority(md))
-		return -EIO;
 	r = reserve_log(md, nr);
 	if (r)
 		return r;
@@ -1328,11 +1329,11 @@ int dmr_metadata_compact(struct dmr_metadata *md, const struct dmr_live *live)
 
 	if (md->params.read_only)
 		return -EROFS;
+	if (md->ahead || count(md->good) < majority(md))
+		return -EIO;
 	r = flush_data(md);
 	if (r)
 		return r;
-	if (md->ahead || count(md->good) < majority(md))
-		return -EIO;
 	r = compact(&co);
 	/* Also if it failed: whatever prevented it, not every commit shall try. */
 	md->compacted = logged_records(md);
