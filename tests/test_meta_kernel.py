@@ -153,7 +153,8 @@ def test_a_cut_in_a_repair_harms_nothing(copies: int, damaged: list[int]) -> Non
     for block in damaged:
         disk.poke(block, rng.randbytes(BLOCK))
     steps = list(repair(disk.load()))
-    assert len(steps) == max(2, copies)
+    header = [block for block in damaged if block in ({0, 2} if copies == 1 else {0, 8, 16})]
+    assert len(steps) == len(header) + max(2, copies)
     after = disk.clone()
     for step in steps:
         for _ in range(20):
@@ -168,6 +169,40 @@ def test_a_cut_in_a_repair_harms_nothing(copies: int, damaged: list[int]) -> Non
         for offset, content in step:
             after.poke(offset // BLOCK, content)
     assert after.load().intact
+
+
+@pytest.mark.parametrize("copies", [1, 2, 3, 5])
+def test_the_only_newest_header_is_not_overwritten_first(copies: int) -> None:
+    disk = committed(50, copies=copies)
+    older = disk.clone()
+    with Metadata(disk) as metadata:
+        metadata.mend()
+        metadata.commit(TABLE[50:51])
+    for block in [2] if copies == 1 else [32 * copy for copy in range(1, copies)]:
+        disk.poke(block, older.block(block))
+    for step in repair(disk.load()):
+        torn = disk.clone()
+        for offset, content in step:
+            torn.poke(offset // BLOCK, content[:512] + bytes(BLOCK - 512))
+            disk.poke(offset // BLOCK, content)
+        assert list(torn.load().records) == list(disk.load().records) == TABLE[:51]
+
+
+def test_repairs_that_break_off_are_not_ahead_of_what_is_committed_without_them() -> None:
+    disk = committed(50)
+    for _ in range(2):
+        for offset, content in next(iter(repair(disk.load()))):
+            disk.poke(offset // BLOCK, content)
+    # Two copies are away for a while.
+    hidden = {block: disk.block(block) for block in (0, 32)}
+    for block in hidden:
+        disk.poke(block, bytes(BLOCK))
+    with Metadata(disk) as metadata:
+        metadata.mend()
+        metadata.commit(TABLE[50:51])
+    for block, content in hidden.items():
+        disk.poke(block, content)
+    assert list(disk.load().records) == TABLE[:51]
 
 
 def test_what_is_lost_is_not_repaired() -> None:

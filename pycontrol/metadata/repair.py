@@ -6,9 +6,8 @@ from dataclasses import replace
 from pycontrol.metadata.errors import Corrupt, Unsupported
 from pycontrol.metadata.layout import MAX_SEQUENCE, NEEDS_CHECK, PER_BLOCK
 from pycontrol.metadata.snapshot import Placed, Snapshot
-from pycontrol.metadata.state import Loaded, Slot, State
+from pycontrol.metadata.state import Loaded, State
 
-_WHOLE = (State.VALID, State.STALE)
 _AHEAD = 17
 """More sequence numbers than can be used up between two durable headers."""
 
@@ -16,24 +15,34 @@ _AHEAD = 17
 def repair(loaded: Loaded) -> Iterator[list[Placed]]:
     """What to write, in steps; each is to be durable before the next one is begun.
 
-    One copy after the other, those without a whole header first: of log and info only the
-    blocks that need it, and every header.
+    First the newest header as it is, where it is not: as long as only some have it no number
+    is used up, or repairs that break off would be ahead of what is committed later in the other
+    copies. Then one copy after the other: of log and info only the blocks that need it, and
+    every header. The flag is another number, as a load that breaks off there makes the first one too.
     """
-    snapshot = mended(loaded)
-    blocks, headers = dict(snapshot.blocks()), dict(snapshot.headers())
-    for slot in sorted(loaded.slots, key=_has_header):
+    final = mended(loaded)
+    found = replace(Snapshot.of(loaded), info=final.info)
+    renewed = replace(found, header=replace(found.header, sequence=found.header.sequence + _AHEAD))
+    old, blocks = dict(found.headers()), dict(renewed.blocks())
+    for slot in loaded.slots:
+        for each in slot.headers:
+            if each.state is not State.VALID:
+                yield [(each.offset, old[each.offset])]
+    headers = dict(renewed.headers())
+    for slot in loaded.slots:
         wrong = [fault.offset for fault in loaded.log.faults if fault.copy == slot.copy]
         if slot.info.state is not State.VALID:
             wrong.append(slot.info.offset)
-        if snapshot.header.record_count == PER_BLOCK:
-            ahead = snapshot.geometry.log_place(
-                snapshot.header.segments, slot.copy, snapshot.header.log_blocks
-            )
+        if renewed.header.record_count == PER_BLOCK:
+            ahead = renewed.geometry.log_place(renewed.header.segments, slot.copy, renewed.header.log_blocks)
             wrong.extend([ahead] if ahead in blocks else [])
         step = [(offset, blocks[offset]) for offset in wrong]
-        for each in sorted(slot.headers, key=lambda block: block.state in _WHOLE):
+        for each in slot.headers:
             yield [*step, (each.offset, headers[each.offset])]
             step = []
+    if final.header != renewed.header:
+        for placed in final.headers():
+            yield [placed]
 
 
 def mended(loaded: Loaded) -> Snapshot:
@@ -48,16 +57,10 @@ def mended(loaded: Loaded) -> Snapshot:
         )
     snapshot = Snapshot.of(loaded)
     header, info = snapshot.header, snapshot.info
-    if header.sequence + _AHEAD > MAX_SEQUENCE:
+    flags = header.flags & ~NEEDS_CHECK
+    sequence = header.sequence + _AHEAD + (flags != header.flags)
+    if sequence > MAX_SEQUENCE:
         raise Corrupt(f"the sequence number {header.sequence} is the last there can be")
     if not info.sequence:
         info = replace(info, sequence=1, time=header.time)
-    flags = header.flags & ~NEEDS_CHECK
-    return replace(
-        snapshot, header=replace(header, sequence=header.sequence + _AHEAD, flags=flags), info=info
-    )
-
-
-def _has_header(slot: Slot) -> bool:
-    """Every place of this copy for a header has one, be it old."""
-    return all(each.state in _WHOLE for each in slot.headers)
+    return replace(snapshot, header=replace(header, sequence=sequence, flags=flags), info=info)
