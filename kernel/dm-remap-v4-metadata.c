@@ -150,9 +150,11 @@ struct dmr_metadata {
 	u8 unsure;			/* copies that may be read so, and not be stored */
 	u64 nr_bad;			/* bad-spare records on disk */
 	u64 compacted;			/* records that the last compaction left */
+	u8 seen;			/* copies with a header at the load; constant after open */
 	u64 sequence;			/* (s) the highest ever tried on disk */
+	u64 durable;			/* that a majority of the headers is known to have had */
 	u64 skip;			/* of sequence numbers, see load() */
-	bool shadow_ok;			/* one copy: its shadow is a whole header */
+	bool shadow_ok;			/* one copy: its shadow is the present header */
 	bool spilled;			/* a full header stands in the log too */
 	bool ahead;			/* there may be a newer header, to be denied */
 	bool needs_check;		/* (s) wanted in the next header */
@@ -945,6 +947,15 @@ static int reserve_log(struct dmr_metadata *md, unsigned int nr)
  */
 #define SKIP	16
 
+/*
+ * Does a majority of the headers have the present number? Any other majority then
+ * has a copy of it: nothing that is older or lower can be loaded instead.
+ */
+static bool in_majority(const struct dmr_metadata *md)
+{
+	return count(md->header_ok) >= majority(md) && (md->copies > 1 || md->shadow_ok);
+}
+
 /* No two states share a number, nor two versions of a block. */
 static u64 new_sequence(struct dmr_metadata *md)
 {
@@ -970,6 +981,7 @@ static int switch_header(struct dmr_metadata *md, unsigned int what)
 	r = write_waves(md, next, what | WRITE_HEADER);
 	if (r) {
 		md->ahead = true;
+		md->shadow_ok = false;
 		/*
 		 * It may be the places that are bad: others next time. These stay
 		 * taken, since the header that names them may stand.
@@ -978,6 +990,9 @@ static int switch_header(struct dmr_metadata *md, unsigned int what)
 		return r;
 	}
 	swap(md->hdr, md->next);
+	/* Those that lack something else were left out. */
+	md->header_ok &= md->good;
+	md->durable = md->sequence;
 	return 0;
 }
 
@@ -1394,78 +1409,101 @@ static unsigned int lacks(const struct dmr_metadata *md, u8 bit, bool spill)
 }
 
 /*
- * Rewrite what one copy lacks. Its header may be the last whole one, and is
- * rewritten in place only if there is another, or the shadow of a single copy.
+ * Rewrite what one copy lacks of @only. Its header may be the last whole one, and
+ * is rewritten in place only if there is another. A single copy has its shadow:
+ * whichever of the two may not be whole comes first. As long as either is not
+ * rewritten a failed commit may stand there.
  * Returns whether the copy is good now and was not, or a negative error.
  */
-static int mend_copy(struct dmr_metadata *md, u8 copy, bool spill)
+static int mend_copy(struct dmr_metadata *md, u8 copy, unsigned int only, bool spill)
 {
 	u8 bit = 1u << copy;
-	unsigned int what = lacks(md, bit, spill);
-	bool was_good = md->good & bit;
-	int r = 0;
+	unsigned int what = lacks(md, bit, spill) & only;
+	bool was_good = md->good & bit, shadow = md->copies == 1 && !md->shadow_ok;
 
-	if (what & WRITE_HEADER && md->copies == 1 && !md->shadow_ok)
-		r = write_shadow(md, md->hdr);
-	else if (what & WRITE_HEADER && md->copies > 1 && md->whole == bit)
-		r = -EIO;
-	if (r || !what)
-		return r;
-
-	if (write_wave(md, md->hdr, bit, what)) {
+	if (what & WRITE_HEADER && md->copies > 1 && md->whole == bit)
+		return -EIO;
+	if (shadow && md->whole & bit && write_shadow(md, md->hdr))
+		return -EIO;
+	if (what && write_wave(md, md->hdr, bit, what)) {
 		lose_copies(md, bit, what);
 		return -EIO;
 	}
+	if (what & WRITE_HEADER) {
+		md->whole |= bit;
+		md->header_ok |= bit;
+	}
+	if (what & WRITE_INFO)
+		md->info_ok |= bit;
+	if (shadow && !md->shadow_ok && write_shadow(md, md->hdr))
+		return -EIO;
+	if (was_good || lacks(md, bit, false) & ~(what | WRITE_SPILL))
+		return 0;
 	WRITE_ONCE(md->good, md->good | bit);
-	md->whole |= bit;
-	md->header_ok |= bit;
-	md->info_ok |= bit;
-	return !was_good;
+	return 1;
+}
+
+/* One copy after the other, those whose header is whole last. */
+static int mend_copies(struct dmr_metadata *md, unsigned int only, bool spill)
+{
+	u8 later = md->whole, copy;
+	int mended = 0, error = 0, i, r;
+
+	for (i = 0; i < 2 * md->copies; i++) {
+		copy = i % md->copies;
+		if (!!(later & 1u << copy) != i / md->copies)
+			continue;
+		r = mend_copy(md, copy, only, spill);
+		if (r < 0)
+			error = r;
+		else
+			mended += r;
+	}
+	return error ?: mended;
+}
+
+static void note_durable(struct dmr_metadata *md)
+{
+	if (in_majority(md))
+		md->durable = le64_to_cpu(md->hdr->p.sequence);
 }
 
 /*
  * Rewrite what copies lack, one copy at a time and only the blocks that are not
  * as they should be: the blocks of a damaged copy that are good may be the only
  * good ones. Where there may be a newer header than the state, or a flag in it
- * is to change, every header is rewritten with a sequence higher still, those
- * that are whole last. A second attempt is the same header again: numbers that
- * no durable header has seen are few (SKIP).
+ * is to change, every header is rewritten with a sequence higher still. A further
+ * attempt is the same header again: numbers beyond what a majority has are few
+ * (SKIP), or a minority would be ahead of what others commit without it.
  */
-int dmr_metadata_mend(struct dmr_metadata *md)
+static int mend(struct dmr_metadata *md, u32 flags)
 {
 	bool spill = le32_to_cpu(md->hdr->nr_records) == RECORDS_PER_BLOCK;
-	u32 flags = md->needs_check ? FLAG_NEEDS_CHECK : 0;
-	bool other = le32_to_cpu(md->hdr->flags) != flags, renew = md->ahead || other;
-	u8 later = md->whole, copy;
-	int mended = 0, error = 0, i, r;
+	bool other = le32_to_cpu(md->hdr->flags) != flags;
+	int r;
 
-	if (md->params.read_only)
-		return -EROFS;
-	if (md->good == all_copies(md) && !renew && (!spill || md->spilled))
+	if (md->sequence >= md->durable + SKIP)
+		other = false;
+	if (md->good == all_copies(md) && !md->ahead && !other && (!spill || md->spilled))
 		return 0;
-	if (renew) {
+	if (other)
 		md->hdr->flags = cpu_to_le32(flags);
-		if (other || md->skip || le64_to_cpu(md->hdr->p.sequence) != md->sequence)
-			md->hdr->p.sequence = cpu_to_le64(new_sequence(md));
+	if (other || (md->ahead &&
+		      (md->skip || le64_to_cpu(md->hdr->p.sequence) != md->sequence))) {
+		md->hdr->p.sequence = cpu_to_le64(new_sequence(md));
 		md->header_ok = 0;
+		md->shadow_ok = false;
 	}
 	/* Without a place it is left to the next commit, which may find one. */
 	spill = spill && has_segment(md, le32_to_cpu(md->hdr->log_blocks));
 
-	for (i = 0; i < 2 * md->copies; i++) {
-		copy = i % md->copies;
-		if (!!(later & 1u << copy) != i / md->copies)
-			continue;
-		r = mend_copy(md, copy, spill);
-		if (r < 0)
-			error = r;
-		else
-			mended += r;
-	}
+	r = mend_copies(md, WRITE_HEADER | WRITE_INFO | WRITE_LOG | WRITE_SPILL, spill);
+	WRITE_ONCE(md->good, md->good & md->header_ok);
 	md->spilled = spill && md->good;
-	/* One header of the higher sequence is enough to deny the failed commit. */
-	md->ahead = md->ahead && !md->header_ok;
-	return error ?: mended;
+	note_durable(md);
+	/* In a majority it denies the failed commit, whichever copies are there next time. */
+	md->ahead = md->ahead && !in_majority(md);
+	return r;
 }
 
 static bool header_fits(const struct disk_header *h, u8 copy, u32 spacing)
@@ -1475,6 +1513,63 @@ static bool header_fits(const struct disk_header *h, u8 copy, u32 spacing)
 	       copy < h->p.copies &&
 	       le32_to_cpu(h->p.block_size) == BLOCK_SIZE_BYTES &&
 	       le32_to_cpu(h->p.spacing) == spacing;
+}
+
+/*
+ * Has a header come back that is newer than the state, and was acknowledged
+ * perhaps? A load that met a majority has the newest of those.
+ */
+static bool newer_came_back(struct dmr_metadata *md)
+{
+	struct disk_header *h = (struct disk_header *)md->log;
+	u64 block;
+	u8 copy;
+
+	if (count(md->seen) >= majority(md))
+		return false;
+	for (copy = 0; copy < md->copies; copy++) {
+		block = slot_block(md, copy, SLOT_HEADER);
+		dm_bufio_forget(md->bufio, block);
+		if (!read_block(md, block, h) && header_fits(h, copy, md->spacing) &&
+		    uuid_equal(&h->p.uuid, &md->hdr->p.uuid) &&
+		    le64_to_cpu(h->p.sequence) > le64_to_cpu(md->hdr->p.sequence))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The first mend after a load: the state as it is, in a majority of the headers.
+ * No number is used up before that, or loads that reach a minority only would
+ * be ahead, one after the other, of what the others commit.
+ */
+static int settle(struct dmr_metadata *md)
+{
+	if (newer_came_back(md))
+		return -ESTALE;
+	mend_copies(md, WRITE_HEADER, false);
+	note_durable(md);
+	return in_majority(md) ? 0 : -EIO;
+}
+
+int dmr_metadata_mend(struct dmr_metadata *md)
+{
+	u32 flags = md->needs_check ? FLAG_NEEDS_CHECK : 0;
+	int settled = 0, r;
+
+	if (md->params.read_only)
+		return -EROFS;
+	if (md->skip) {
+		r = settle(md);
+		if (r)
+			return r;
+		/* With the flags it has: whoever else makes this number makes the same header. */
+		settled = mend(md, le32_to_cpu(md->hdr->flags));
+		if (settled < 0 && md->hdr->flags == cpu_to_le32(flags))
+			return settled;
+	}
+	r = mend(md, flags);
+	return r < 0 ? r : max(settled, 0) + r;
 }
 
 /* Read block @block again from the disk, past the cache. */
@@ -1513,6 +1608,9 @@ u32 dmr_metadata_check(struct dmr_metadata *md)
 			   &md->info->p, copy))
 			md->info_ok |= 1u << copy;
 	}
+	if (md->copies == 1)
+		md->shadow_ok = reread(md, SLOT_SHADOW, log, HEADER_MAGIC,
+				       &md->hdr->p, 0) && flushed;
 	if (!flushed) {
 		md->header_ok = 0;
 		md->info_ok = 0;
@@ -1521,12 +1619,15 @@ u32 dmr_metadata_check(struct dmr_metadata *md)
 	md->header_ok &= ~md->unsure;
 	md->info_ok &= ~md->unsure;
 	md->whole |= md->header_ok;
+	note_durable(md);
 	for (i = 0; i < nr; i++) {
 		forget_log_block(md, i);
 		if (read_log_block(md, i, &f))
 			f.newest_in = 0;
 		logs &= f.newest_in;
 	}
+	if (md->copies == 1 && !md->shadow_ok)
+		logs = 0;
 	WRITE_ONCE(md->good, md->header_ok & md->info_ok & logs);
 	return count(md->good);
 }
@@ -1841,15 +1942,29 @@ static void init_info(struct dmr_metadata *md, const uuid_t *uuid)
 	p->uuid = *uuid;
 }
 
+/* Is the shadow the chosen header, too? */
 static bool has_shadow(const struct candidate *c, unsigned int nr,
-		       const uuid_t *uuid)
+		       const struct candidate *best)
 {
 	unsigned int i;
 
 	for (i = 0; i < nr; i++)
-		if (uuid_equal(&c[i].uuid, uuid) && c[i].copy == 0 && c[i].place)
+		if (uuid_equal(&c[i].uuid, &best->uuid) && c[i].copy == 0 && c[i].place &&
+		    c[i].sequence == best->sequence)
 			return true;
 	return false;
+}
+
+/* The copies that have a header of ours, be it old. */
+static u8 copies_seen(const struct candidate *c, unsigned int nr, const uuid_t *uuid)
+{
+	u8 mask = 0;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		if (uuid_equal(&c[i].uuid, uuid))
+			mask |= 1u << c[i].copy;
+	return mask;
 }
 
 /* Which of the headers found are the chosen one, at its place? */
@@ -1890,14 +2005,15 @@ static const char *load(struct dmr_metadata *md, const struct candidate *c,
 	md->header_ok = headers_like(c, nr, &c[best]) & all_copies(md);
 	md->good = md->header_ok;
 	md->whole = md->header_ok;
-	md->shadow_ok = md->copies == 1 && has_shadow(c, nr, &c[best].uuid);
+	md->shadow_ok = md->copies == 1 && has_shadow(c, nr, &c[best]);
+	md->seen = copies_seen(c, nr, &c[best].uuid) & all_copies(md);
 	memcpy(md->segment, h->segment, sizeof(md->segment));
 	md->sequence = c[best].sequence;
 	/*
 	 * What was never acknowledged may be on disk under a later number: a log
 	 * block that no header counts, or a header in a copy that can't be read
 	 * now. So the first thing to be made durable is this state again, under
-	 * a number beyond all those.
+	 * a number beyond all those: see dmr_metadata_mend().
 	 */
 	md->ahead = true;
 	md->skip = SKIP;
@@ -1954,6 +2070,7 @@ static const char *format(struct dmr_metadata *md)
 	h->segment[0] = cpu_to_le64(SLOT_LOG * BLOCK_SECTORS);
 	init_info(md, &h->p.uuid);
 	md->sequence = 1;
+	md->durable = 1;
 	md->formatted = true;
 
 	memcpy(md->segment, h->segment, sizeof(md->segment));

@@ -99,7 +99,8 @@ void dmr_metadata_close(struct dmr_metadata *md);
 /*
  * Rewrite whatever is damaged or stale in any copy, and record needs_check if it
  * has changed. Returns the number of copies that were mended, or a negative
- * error if one could not be.
+ * error if one could not be. -ESTALE: the load met a minority of the copies, and
+ * one that has come back since is newer; nothing is written.
  */
 int dmr_metadata_mend(struct dmr_metadata *md);
 
@@ -150,8 +151,8 @@ int dmr_metadata_compact(struct dmr_metadata *md, const struct dmr_live *live);
 
 /*
  * May there be a header of a higher number than the state's, of a commit that
- * failed or from before the load? Then none could be written yet that denies it,
- * and no commit is made.
+ * failed or from before the load? Then it could not be denied yet in a majority of
+ * the copies, and no commit is made.
  */
 bool dmr_metadata_in_doubt(const struct dmr_metadata *md);
 

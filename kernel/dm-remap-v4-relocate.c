@@ -313,7 +313,9 @@ static void do_repair(struct dmr_target *c, struct dmr_request *req)
 	dmr_metadata_check(c->md);
 	r = dmr_metadata_mend(c->md);
 	if (r < 0) {
-		refuse(req, r, "a copy of the metadata can't be written");
+		refuse(req, r, r == -ESTALE ?
+		       "newer metadata came back, resume the device anew" :
+		       "a copy of the metadata can't be written");
 	} else {
 		req->moved = r;
 		dmr_metadata_set_needs_check(c->md, false);

@@ -258,7 +258,7 @@ static int compact(struct dmr_target *c, bool full)
 
 /*
  * A failed commit is undone on disk, and tried once more if that went well. Else
- * @doubt: a header on disk may name these records.
+ * @doubt: a header on disk may name these records, now or once its copy is back.
  */
 static int commit_or_mend(struct dmr_target *c, unsigned int *done, bool *doubt)
 {

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.user_build import Ran, run, run_with_second_opinion
+from tests.user_build import Ran, caught_as, mutations, run, run_with_second_opinion
 
 BUGS = [
     "data-not-flushed",
@@ -33,7 +33,9 @@ def test_no_power_cut_loses_what_was_acknowledged() -> None:
     assert sum(each["states"] for each in told.values()) >= 100_000
     assert sum(each["one_copy"] for each in told.values()) >= 10_000
     assert sum(each["failed"] for each in told.values()) >= 10
+    assert sum(each["majority"] for each in told.values()) >= 5_000
     assert sum(each["reboots"] for each in told.values()) >= 10
+    assert sum(each["minorities"] for each in told.values()) >= 10
     assert sum(each["compactions"] for each in told.values()) >= 3
 
 
@@ -49,3 +51,11 @@ def test_a_broken_protocol_is_found(bug: str) -> None:
     ran = run("crashlab-plain", bug, *only)
     assert ran.status == 1, ran.output
     assert re.search("not what was acknowledged|refused|its data is not there", ran.output), ran.output
+
+
+@pytest.mark.parametrize("mutation", mutations("crashlab-plain"))
+def test_what_the_metadata_code_once_did_is_found(mutation: str) -> None:
+    # Named after the workload that finds it.
+    ran = run(f"mutants/{mutation}", mutation.split("/")[1].split(".")[0])
+    assert ran.status == 1, ran.output
+    assert re.search(caught_as(mutation), ran.output), ran.output

@@ -327,6 +327,152 @@ def test_what_a_failed_flush_left_to_be_read_does_not_count(failures: int) -> No
         alone(disk.cut(seed), 0, table)
 
 
+def slot(copy: int) -> tuple[int, int]:
+    return copy * SLOT, copy * SLOT + SLOT - 1
+
+
+def away(disk: Disk, *copies: int) -> None:
+    disk.heal()
+    for copy in copies:
+        for op in ("read", "write"):
+            disk.fail(op, *slot(copy))
+
+
+def test_a_minority_is_never_ahead_of_what_is_committed_without_it() -> None:
+    disk, table = Disk(), remaps(60)
+    with Metadata(disk) as metadata:
+        metadata.commit(table[:50])
+    for _ in range(4):
+        away(disk, 2, 3, 4)
+        with Metadata(disk) as metadata:
+            before = metadata.status.sequence
+            for needed in (True, False, True):
+                with pytest.raises(OSError, match="EIO"):
+                    metadata.mend()
+                metadata.set_needs_check(needed)
+            assert metadata.in_doubt and metadata.status.sequence == before
+    away(disk, 0, 1)
+    with Metadata(disk) as metadata:
+        with pytest.raises(OSError, match="EIO"):
+            metadata.mend()
+        assert not metadata.in_doubt
+        metadata.commit(table[50:])
+    disk.heal()
+    assert records_of(disk) == list(disk.load().records) == table
+
+
+def test_an_old_minority_does_not_overwrite_what_comes_back() -> None:
+    disk, table = Disk(), remaps(60)
+    with Metadata(disk) as metadata:
+        metadata.commit(table[:50])
+        away(disk, 0, 1)
+        for at in range(50, 60):
+            metadata.commit(table[at : at + 1])
+    away(disk, 2, 3, 4)
+    with Metadata(disk) as metadata:
+        # What failed there may have been stored all the same.
+        assert metadata.records in (table[:50], table[:51])
+        with pytest.raises(OSError, match="EIO"):
+            metadata.mend()
+        disk.heal()
+        metadata.check()
+        with pytest.raises(OSError, match="ESTALE"):
+            metadata.mend()
+    assert records_of(disk) == table
+    with Metadata(disk) as metadata:
+        metadata.mend()
+    assert disk.load().intact
+    assert records_of(disk) == table
+
+
+def test_a_commit_is_denied_by_a_majority_only() -> None:
+    """Copy 2 has stored what it said it had not, and is away when that is denied."""
+    disk, table = Disk(), remaps(2)
+    with Metadata(disk, copies=3) as metadata:
+        metadata.commit(table[:1])
+        # The header of copy 0 is written; copy 2 has it too.
+        disk.fail("write", *slot(1))
+        disk.fail("write", *slot(2))
+        with pytest.raises(OSError, match="EIO"):
+            metadata.commit(table[1:])
+        away(disk, 0, 2)
+        with pytest.raises(OSError, match="EIO"):
+            metadata.mend()
+        assert metadata.in_doubt
+        with pytest.raises(OSError, match="EIO"):
+            metadata.commit(table[1:])
+        # Copy 1 has it by now.
+        away(disk, 1)
+        metadata.mend()
+        assert not metadata.in_doubt
+    away(disk, 1)
+    assert records_of(disk) == table[:1]
+
+
+def test_numbers_beyond_what_a_majority_has_are_few() -> None:
+    """However often somebody tries to repair a minority."""
+    disk, table = Disk(), remaps(3)
+    with Metadata(disk, copies=3) as metadata:
+        metadata.mend()
+        metadata.commit(table[:1])
+        away(disk, 1, 2)
+        with pytest.raises(OSError, match="EIO"):
+            metadata.commit(table[1:2])
+        for at in range(60):
+            metadata.set_needs_check(at % 2 == 0)
+            with pytest.raises(OSError, match="EIO"):
+                metadata.mend()
+    away(disk, 0)
+    with Metadata(disk) as metadata:
+        with pytest.raises(OSError, match="EIO"):
+            metadata.mend()
+        metadata.commit(table[1:])
+    disk.heal()
+    assert records_of(disk) == table
+
+
+@pytest.mark.parametrize("lost", [0, 2])
+def test_a_single_copy_denies_in_its_shadow_too(lost: int) -> None:
+    disk, table = Disk(), remaps(2)
+    with Metadata(disk, copies=1) as metadata:
+        metadata.mend()
+        metadata.commit(table[:1])
+        disk.fail("write", 0, 0)
+        with pytest.raises(OSError, match="EIO"):
+            metadata.commit(table[1:])
+        disk.heal()
+        metadata.mend()
+        assert not metadata.in_doubt
+    assert disk.load().intact
+    disk.poke(lost, bytes(BLOCK))
+    assert records_of(disk) == list(disk.load().records) == table[:1]
+
+
+def test_after_a_load_the_shadow_is_no_older_than_its_header() -> None:
+    disk = Disk()
+    with Metadata(disk, copies=1) as metadata:
+        metadata.commit(remaps(1))
+    for _ in range(2):
+        with Metadata(disk) as metadata:
+            metadata.mend()
+        assert all(slot.intact for slot in disk.load().slots)
+
+
+def test_a_flush_that_fails_does_not_hide_that_a_commit_is_in_doubt() -> None:
+    disk, table = Disk(), remaps(2)
+    with Metadata(disk) as metadata:
+        metadata.commit(table[:1])
+        disk.fail("write")
+        with pytest.raises(OSError, match="EIO"):
+            metadata.commit(table[1:])
+        with pytest.raises(OSError, match="EIO"):
+            metadata.mend()
+        disk.fail("flush")
+        with pytest.raises(OSError, match=r"\] EIO"):  # not EREMOTEIO
+            metadata.commit(table[1:])
+        assert metadata.in_doubt
+
+
 def test_refused_is_left_alone() -> None:
     disk = Disk()
     with Metadata(disk) as metadata:

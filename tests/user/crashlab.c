@@ -62,6 +62,21 @@ static const struct workload workloads[] = {
 	  .soft = 4, .fault = 8, .reboot = 6, .kind = { 4, 16 }, .plan = { 40, 1, 20 } },
 	{ .name = "eight-copies", .copies = 8, .spacing = 64, .commits = 40, .burst = 8, .unmap = 24,
 	  .soft = 4, .fault = 6, .reboot = 4, .kind = { 4, 16 }, .plan = { 100, 1, 40 } },
+	/* Boots with any copies away, single blocks failing: fewer states of each flush. */
+	{ .name = "away-one", .copies = 1, .spacing = 64, .commits = 300, .burst = 30, .unmap = 20,
+	  .soft = 4, .fault = 24, .reboot = 20, .full = 8, .kind = { 4, 16 }, .plan = { 8, 0, 6 } },
+	{ .name = "away-two", .copies = 2, .spacing = 64, .commits = 200, .burst = 30, .unmap = 20,
+	  .soft = 4, .fault = 24, .reboot = 24, .full = 8, .kind = { 4, 16 }, .plan = { 8, 0, 6 } },
+	{ .name = "away-three", .copies = 3, .spacing = 64, .commits = 200, .burst = 30, .unmap = 20,
+	  .soft = 4, .fault = 24, .reboot = 24, .full = 8, .kind = { 4, 16 }, .plan = { 8, 0, 6 } },
+	{ .name = "away-four", .copies = 4, .spacing = 64, .commits = 150, .burst = 30, .unmap = 20,
+	  .fault = 24, .reboot = 24, .full = 8, .kind = { 4, 16 }, .plan = { 8, 0, 6 } },
+	{ .name = "away-five", .copies = 5, .spacing = 64, .commits = 150, .burst = 30, .unmap = 24,
+	  .fault = 24, .reboot = 24, .full = 12, .kind = { 4, 16 }, .plan = { 8, 0, 6 } },
+	{ .name = "away-six", .copies = 6, .spacing = 64, .commits = 100, .burst = 10, .unmap = 20,
+	  .fault = 24, .reboot = 24, .kind = { 4, 16 }, .plan = { 8, 0, 6 } },
+	{ .name = "away-eight", .copies = 8, .spacing = 64, .commits = 100, .burst = 10, .unmap = 20,
+	  .fault = 24, .reboot = 24, .kind = { 4, 16 }, .plan = { 8, 0, 6 } },
 	{ .name = "repair", .copies = 5, .spacing = 64, .commits = 20, .burst = 60, .unmap = 20,
 	  .soft = 4, .reboot = 4, .repair = 24, .kind = { 4, 16 }, .plan = { 20, 1, 20 } },
 };
@@ -171,8 +186,20 @@ static void plant_faults(struct lab *lab)
 		if (rng_one_in(&lab->rng, 2))
 			return;
 	}
+	/* All of the spare, somewhere on the way. */
+	if (rng_one_in(&lab->rng, 4)) {
+		disk_fail_later(lab->disk, rng_below(&lab->rng, 12), DISK_READ | DISK_WRITE | DISK_FLUSH,
+				0, U64_MAX, times);
+		return;
+	}
 	for (nr = 1 + rng_below(&lab->rng, lab->setup.copies); nr; nr--) {
 		copy = rng_below(&lab->rng, lab->setup.copies);
+		/* One block of it: the header, info, shadow, the log. */
+		if (rng_one_in(&lab->rng, 3)) {
+			first = (u64)copy * slot + (rng_one_in(&lab->rng, 2) ? 0 : rng_below(&lab->rng, 4));
+			disk_fail(lab->disk, ops, first, first, times);
+			continue;
+		}
 		disk_fail(lab->disk, ops, (u64)copy * slot, (copy + 1ull) * slot - 1, times);
 	}
 }
@@ -240,11 +267,11 @@ static void run(const struct workload *w, const struct bug *bug, const struct op
 	lab_init(&lab, &setup);
 	for (i = 0; i < commits; i++)
 		step(&lab, w);
-	printf("%-25s looks=%llu states=%llu one_copy=%llu both_codecs=%llu commits=%llu failed=%llu "
-	       "compactions=%llu log_blocks=%u repairs=%llu reboots=%llu\n",
-	       w->name, lab.looks, lab.distinct, lab.damaged, nr_opinions, lab.commits,
+	printf("%-25s looks=%llu states=%llu one_copy=%llu majority=%llu both_codecs=%llu commits=%llu failed=%llu "
+	       "compactions=%llu log_blocks=%u repairs=%llu reboots=%llu minorities=%llu\n",
+	       w->name, lab.looks, lab.distinct, lab.damaged, lab.subsets, nr_opinions, lab.commits,
 	       lab.failed_commits, lab.compactions, lab.log_blocks, lab.repairs,
-	       lab.reboots);
+	       lab.reboots, lab.minorities);
 	fflush(stdout);
 	lab_exit(&lab);
 }

@@ -48,10 +48,10 @@ bool lab_open(struct lab *lab)
 	lab->formatted = true;
 	dmr_metadata_get_soft(lab->md, &lab->soft[0]);
 	lab->soft[1] = lab->soft[0];
-	/* What can't be read now may come true until it has been mended. */
+	/* What can't be read now may come true until it has been mended; or if the shadow is lost. */
 	if (faulty)
 		lab->soft[1] = lab->cut_soft;
-	else
+	else if (lab->setup.copies > 1)
 		allow_only_acked(lab);
 	lab_check_data(lab->disk, &lab->acked);
 	take_places(lab);
@@ -61,27 +61,42 @@ bool lab_open(struct lab *lab)
 
 static void shut(struct lab *lab)
 {
-	dmr_metadata_close(lab->md);
+	if (lab->md)
+		dmr_metadata_close(lab->md);
+	lab->md = NULL;
 	dmr_space_exit(&lab->space);
-	dm_bufio_client_destroy(lab->client);
+	if (lab->client)
+		dm_bufio_client_destroy(lab->client);
 	lab->client = NULL;
 	disk_free(lab->disk);
 }
 
 static void keep_away(struct lab *lab)
 {
-	u64 slot = lab->setup.spacing / REPLAY_BLOCK, copy = __builtin_ctz(lab->away | 256);
+	u64 slot = lab->setup.spacing / REPLAY_BLOCK, copy;
 
-	if (lab->away)
-		disk_fail(lab->disk, DISK_READ | DISK_WRITE, copy * slot, (copy + 1) * slot - 1, U64_MAX);
+	for (copy = 0; copy < lab->setup.copies; copy++)
+		if (lab->away & 1u << copy)
+			disk_fail(lab->disk, DISK_READ | DISK_WRITE, copy * slot, (copy + 1) * slot - 1,
+				  U64_MAX);
 }
 
-/* Some copy can't be reached for a whole boot, and comes back as it was. */
+static bool is_majority(const struct lab *lab, u8 copies)
+{
+	return __builtin_popcount(copies) > lab->setup.copies / 2;
+}
+
+/*
+ * Some copies can't be reached for a whole boot, and come back as they were. A
+ * majority is there, and one in it that has all that was acknowledged.
+ */
 static void send_away(struct lab *lab)
 {
-	u8 bit = 1u << rng_below(&lab->rng, lab->setup.copies);
+	u8 all = (1u << lab->setup.copies) - 1, away = rng_next(&lab->rng) & all;
 
-	lab->away = lab->setup.copies > 2 && lab->cut_sound & ~bit && rng_one_in(&lab->rng, 3) ? bit : 0;
+	if (!is_majority(lab, all & ~away) || !(lab->cut_sound & ~away) || rng_one_in(&lab->rng, 2))
+		away = 0;
+	lab->away = away;
 	keep_away(lab);
 }
 
@@ -91,22 +106,94 @@ void lab_heal(struct lab *lab)
 	keep_away(lab);
 }
 
+/* The power is off; what is kept of the disk is the disk now. */
+static void take_cut(struct lab *lab)
+{
+	shut(lab);
+	lab->disk = lab->cut;
+	lab->cut = NULL;
+	lab->disk->before_flush = lab_before_flush;
+	lab->disk->context = lab;
+	lab->allowed = lab->cut_allowed;
+	lab->good = lab->cut_sound;
+	lab->failed_writes = 0;
+	/* The last save may have come after the cut, or be in copies that are away. */
+	lab->soft[0].read_errors = 0;
+	lab->soft[1] = lab->cut_soft;
+}
+
+/* Mend, with the flag changed and unchanged, as `repair` does and what can't commit. */
+static void try_to_mend(struct lab *lab)
+{
+	u32 tries;
+
+	for (tries = 1 + rng_below(&lab->rng, 3); tries; tries--) {
+		dmr_metadata_mend(lab->md);
+		dmr_metadata_set_needs_check(lab->md, rng_one_in(&lab->rng, 2));
+		if (rng_one_in(&lab->rng, 3))
+			dmr_metadata_check(lab->md);
+	}
+}
+
+/*
+ * A boot with any copies, or none, that is cut off while it mends, or ends
+ * without a commit. With less than a majority it may find what is old or was
+ * denied; whatever it does must not matter once the others are back.
+ */
+static void boot_and_fail(struct lab *lab)
+{
+	u8 all = (1u << lab->setup.copies) - 1, away = rng_next(&lab->rng) & all;
+	static struct replay found;
+	const char *error;
+	bool settled;
+
+	if (is_majority(lab, all & ~away) && !(lab->good & ~away))
+		return;
+	lab->away = away;
+	keep_away(lab);
+	lab->minorities += !is_majority(lab, all & ~away);
+	lab->client = lab_client(lab->disk);
+	bufio_set(lab->client, &lab->setup.kind, rng_next(&lab->rng));
+	lab->md = lab_open_metadata(lab->client, &lab->setup, false, &lab->space, &found, &error);
+	settled = is_majority(lab, all & ~away);
+	check(lab->md || !settled, "a boot with a majority: refused: %s", error);
+	check(!settled || lab_is_allowed(&lab->allowed, found.hash) >= 0,
+	      "a boot with a majority: not what was acknowledged");
+	lab->want_cut = rng_one_in(&lab->rng, 2);
+	lab->cut_sound = lab->good;
+	if (lab->md)
+		try_to_mend(lab);
+	if (lab->md && settled && !dmr_metadata_in_doubt(lab->md))
+		lab->allowed = (struct lab_allowed){ .state = { found.hash } };
+	/* Copies come back while it runs. */
+	if (lab->md && rng_one_in(&lab->rng, 3)) {
+		lab->away &= rng_next(&lab->rng);
+		lab_heal(lab);
+		try_to_mend(lab);
+	}
+	lab->want_cut = false;
+	if (!lab->cut) {
+		lab->cut = disk_clone(lab->disk);
+		lab->cut_allowed = lab->allowed;
+		lab->cut_sound = lab_whole_headers(lab, lab->cut, lab->good);
+	}
+	take_cut(lab);
+}
+
 void lab_reboot(struct lab *lab)
 {
-	struct disk *disk = lab->cut;
+	u32 boots = rng_one_in(&lab->rng, 2) ? rng_below(&lab->rng, 6) : 0;
 	bool faulty;
 
 	lab->want_cut = false;
-	if (!disk)
+	if (!lab->cut)
 		return;
-	faulty = disk_is_faulty(disk);
-	lab->cut = NULL;
-	shut(lab);
-	lab->disk = disk;
-	disk->before_flush = lab_before_flush;
-	disk->context = lab;
-	lab->allowed = lab->cut_allowed;
+	faulty = disk_is_faulty(lab->cut);
+	take_cut(lab);
 	lab->reboots++;
+	for (; boots && !faulty; boots--)
+		boot_and_fail(lab);
+	lab->cut_sound = lab->good;
 	send_away(lab);
 	if (lab_open(lab))
 		return;
@@ -172,6 +259,8 @@ unsigned int lab_commit(struct lab *lab, const struct dmr_record *rec, unsigned 
 	r = dmr_metadata_commit(lab->md, rec, nr, &done);
 	bufio_begin(lab->client, BUFIO_RIGHT, 0);
 	check(r ? done < nr : done == nr, "commit: %d, %u of %u", r, done, nr);
+	/* Else the target takes the records back, which may be on disk. */
+	check(r != -EREMOTEIO || !dmr_metadata_in_doubt(lab->md), "a commit in doubt is said to be none");
 	acknowledge(lab, rec, done);
 	if (!r) {
 		allow_only_acked(lab);
@@ -182,6 +271,12 @@ unsigned int lab_commit(struct lab *lab, const struct dmr_record *rec, unsigned 
 	lab->allowed.first = done;
 	if (!dmr_metadata_in_doubt(lab->md))
 		allow_only_acked(lab);
+	/* As the target does, denied or not. */
+	if (r == -EIO && rng_one_in(&lab->rng, 2)) {
+		lab_mend(lab);
+		r = dmr_metadata_in_doubt(lab->md) ? dmr_metadata_commit(lab->md, rec + done, nr - done, &i) : 0;
+		check(r != -EREMOTEIO, "a commit in doubt is said to be none");
+	}
 	return done;
 }
 

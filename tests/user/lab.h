@@ -60,11 +60,11 @@ struct lab {
 	struct lab_allowed cut_allowed;
 	struct dmr_soft_state cut_soft;	/* the newest */
 	u8 cut_sound;			/* copies of which any one is enough */
-	u8 away;			/* copy that can't be reached till the next boot: a bit, or 0 */
+	u8 away;			/* copies that can't be reached till the next boot */
 
 	struct lab_seen *seen;
 	u64 room, distinct;		/* states of different content */
-	u64 looks, damaged, reboots, repairs, commits, failed_commits, compactions;
+	u64 looks, damaged, subsets, reboots, minorities, repairs, commits, failed_commits, compactions;
 	u32 log_blocks;			/* the most there were */
 };
 

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <linux/crc32.h>
+
 #include "lab_judge.h"
 #include "opinion.h"
 
@@ -199,6 +201,30 @@ static u8 sound_copies(const struct lab *lab, const struct crash_state *s)
 	return sound;
 }
 
+static bool whole_block(const struct page *p)
+{
+	static const u8 zero[4];
+	u32 crc;
+
+	if (!is_metadata(p))
+		return false;
+	crc = crc32_le(~0, p->data, 0x18);
+	crc = crc32_le(crc, zero, sizeof(zero));
+	crc = ~crc32_le(crc, p->data + 0x1c, DISK_BLOCK - 0x1c);
+	return !memcmp(p->data + 0x18, &crc, sizeof(crc));
+}
+
+u8 lab_whole_headers(const struct lab *lab, const struct disk *d, u8 copies)
+{
+	u64 slot = lab->setup.spacing / REPLAY_BLOCK;
+	u8 copy, whole = 0;
+
+	for (copy = 0; copy < lab->setup.copies; copy++)
+		if (copies & 1u << copy && whole_block(d->now[copy * slot]))
+			whole |= 1u << copy;
+	return whole;
+}
+
 /* To boot from it later. */
 static void keep_cut(struct lab *lab, struct disk *cut, u8 sound)
 {
@@ -269,6 +295,39 @@ static void look_at_one_copy(struct lab *lab, const struct crash_state *s, struc
 	disk_free(d);
 }
 
+/*
+ * Any majority is enough, also while copies drop out, if one of it had all that was
+ * acknowledged and was not being written just now; of a single copy either header.
+ */
+static void look_at_a_majority(struct lab *lab, const struct crash_state *s, struct replay *r)
+{
+	u64 slot = lab->setup.spacing / REPLAY_BLOCK;
+	u32 copies = lab->setup.copies, copy;
+	u8 sound = lab_whole_headers(lab, s->disk, lab->good), there = rng_next(&lab->rng) & ((1u << copies) - 1);
+	struct lab_seen found = {};
+	struct dmr_soft_state soft;
+	struct verdict v;
+	struct disk *d;
+	const char *error = NULL;
+
+	if (copies == 1 ? !whole_block(s->disk->now[0]) || !whole_block(s->disk->now[2]) :
+			  !(there & sound) || __builtin_popcount(there) <= copies / 2)
+		return;
+	d = disk_clone(s->disk);
+	if (copies == 1)
+		disk_fail(d, DISK_READ, there ? 0 : 2, there ? 0 : 2, U64_MAX);
+	for (copy = 0; copies > 1 && copy < copies; copy++)
+		if (!(there & 1u << copy))
+			disk_fail(d, DISK_READ, copy * slot, (copy + 1) * slot - 1, U64_MAX);
+	found.refused = !look_at(d, r, &soft, &v, &error);
+	found.state = r->hash;
+	/* It may have been saved in the others only. */
+	found.soft = soft_number(&lab->soft[0]);
+	judge(lab, s, &found, error, copies == 1 ? ", with one header left" : ", with a majority left");
+	lab->subsets++;
+	disk_free(d);
+}
+
 /* ------------------------------------------------------------- every flush */
 
 static void ask(struct lab *lab, const struct crash_state *s, const struct verdict *v)
@@ -302,8 +361,10 @@ static void look(const struct crash_state *s, void *context)
 	judge(lab, s, found, error, "");
 	if (lab->formatted && lab->setup.copies > 1 && rng_one_in(&lab->rng, 8))
 		look_at_one_copy(lab, s, &r);
+	if (lab->formatted && rng_one_in(&lab->rng, 8))
+		look_at_a_majority(lab, s, &r);
 	if (lab->want_cut && !found->refused && (!lab->cut || rng_one_in(&lab->rng, 50)))
-		keep_cut(lab, disk_clone(s->disk), sound_copies(lab, s));
+		keep_cut(lab, disk_clone(s->disk), lab_whole_headers(lab, s->disk, lab->good));
 }
 
 void lab_before_flush(struct disk *d, void *context)

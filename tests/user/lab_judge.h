@@ -16,6 +16,9 @@ int lab_is_allowed(const struct lab_allowed *a, u64 state);
 /* Is the data of every remapped block where the state says? */
 void lab_check_data(const struct disk *disk, const struct replay *r);
 
+/* Those of @copies whose header block is whole. */
+u8 lab_whole_headers(const struct lab *lab, const struct disk *d, u8 copies);
+
 /* Destroy one in so many metadata blocks of the other copies, from block @first on. */
 void lab_destroy_others(struct lab *lab, struct disk *d, u64 first, u8 copy, u32 one_in);
 

@@ -144,13 +144,13 @@ void disk_put(struct disk *d, u64 block, struct page *page)
 	page_put(page);
 }
 
-void disk_fail_after(struct disk *d, unsigned int ops, u64 first, u64 last, u64 times, u64 after)
+static void add_fault(struct disk *d, struct disk_fault fault)
 {
 	unsigned int i;
 
 	for (i = 0; i < DISK_MAX_FAULTS; i++)
 		if (!d->fault[i].times) {
-			d->fault[i] = (struct disk_fault){ ops, first, last, times, after };
+			d->fault[i] = fault;
 			return;
 		}
 	die("too many faults");
@@ -158,7 +158,17 @@ void disk_fail_after(struct disk *d, unsigned int ops, u64 first, u64 last, u64 
 
 void disk_fail(struct disk *d, unsigned int ops, u64 first, u64 last, u64 times)
 {
-	disk_fail_after(d, ops, first, last, times, 0);
+	add_fault(d, (struct disk_fault){ ops, first, last, times, 0, 0 });
+}
+
+void disk_fail_after(struct disk *d, unsigned int ops, u64 first, u64 last, u64 times, u64 after)
+{
+	add_fault(d, (struct disk_fault){ ops, first, last, times, after, 0 });
+}
+
+void disk_fail_later(struct disk *d, u64 after, unsigned int ops, u64 first, u64 last, u64 times)
+{
+	add_fault(d, (struct disk_fault){ ops, first, last, times, 0, d->nr_log + after });
 }
 
 void disk_heal(struct disk *d)
@@ -191,7 +201,7 @@ static bool fails(struct disk *d, unsigned int op, u64 block)
 	for (i = 0; i < DISK_MAX_FAULTS; i++) {
 		struct disk_fault *f = &d->fault[i];
 
-		if (f->times && f->ops & op &&
+		if (f->times && f->from <= d->nr_log && f->ops & op &&
 		    (op == DISK_FLUSH || (f->first <= block && block <= f->last))) {
 			if (f->after) {
 				f->after--;

@@ -31,13 +31,14 @@ struct pending_write {
 
 enum disk_op { DISK_READ = 1, DISK_WRITE = 2, DISK_FLUSH = 4 };
 
-#define DISK_MAX_FAULTS	16
+#define DISK_MAX_FAULTS	40
 
 struct disk_fault {
 	unsigned int ops;		/* mask of enum disk_op */
 	u64 first, last;		/* block */
 	u64 times;			/* 0: no fault any more */
 	u64 after;			/* so many succeed first */
+	u64 from;			/* of the log: none before so many writes and flushes */
 };
 
 /* All that ever was done, for tests that count and look. */
@@ -80,7 +81,10 @@ int disk_flush(struct disk *d);
 
 /* The next @times operations on the blocks fail with EIO. */
 void disk_fail(struct disk *d, unsigned int ops, u64 first, u64 last, u64 times);
+/* The same, but @after of them succeed first. */
 void disk_fail_after(struct disk *d, unsigned int ops, u64 first, u64 last, u64 times, u64 after);
+/* The same, but not before @after more writes and flushes of any kind. */
+void disk_fail_later(struct disk *d, u64 after, unsigned int ops, u64 first, u64 last, u64 times);
 void disk_heal(struct disk *d);
 bool disk_is_faulty(const struct disk *d);
 
