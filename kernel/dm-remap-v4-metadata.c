@@ -147,7 +147,7 @@ struct dmr_metadata {
 	u8 good;			/* (s) copies that hold the state whole */
 	u8 header_ok, info_ok;		/* copies whose block is the present one */
 	u8 whole;			/* copies whose header is that, or a later one, whole */
-	u8 unsure;			/* copies that may be read so, and not be stored */
+	u8 unsure;			/* copies of which not all that is read may be stored */
 	u64 nr_bad;			/* bad-spare records on disk */
 	u64 compacted;			/* records that the last compaction left */
 	u8 seen;			/* copies with a header at the load; constant after open */
@@ -722,7 +722,8 @@ static int dirty_copy(struct dmr_metadata *md, const struct disk_header *hdr,
 static u8 write_wave(struct dmr_metadata *md, const struct disk_header *hdr,
 		     u8 mask, unsigned int what)
 {
-	u8 copy, failed = 0;
+	/* Of what was unsure before only the whole log is sure now. */
+	u8 copy, failed = 0, unsure = what & WRITE_LOG ? 0 : md->unsure;
 	int r = 0, error;
 
 	for (copy = 0; copy < md->copies && !r; copy++)
@@ -730,7 +731,7 @@ static u8 write_wave(struct dmr_metadata *md, const struct disk_header *hdr,
 			r = dirty_copy(md, hdr, copy, what);
 	error = write_and_flush(md);
 	if (!error && !r) {
-		md->unsure &= ~mask;
+		md->unsure &= ~mask | unsure;
 		return 0;
 	}
 	md->unsure |= mask;
@@ -741,7 +742,7 @@ static u8 write_wave(struct dmr_metadata *md, const struct disk_header *hdr,
 		if (write_and_flush(md) || r)
 			failed |= 1u << copy;
 	}
-	md->unsure &= ~mask | failed;
+	md->unsure &= ~mask | failed | unsure;
 	/* All could be written now, so most likely it was the flush. */
 	if (error == -EIO && !failed && md->params.flush_lost)
 		md->params.flush_lost(md->params.flush_context);
