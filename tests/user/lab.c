@@ -77,8 +77,8 @@ static void keep_away(struct lab *lab)
 
 	for (copy = 0; copy < lab->setup.copies; copy++)
 		if (lab->away & 1u << copy)
-			disk_fail(lab->disk, DISK_READ | DISK_WRITE, copy * slot, (copy + 1) * slot - 1,
-				  U64_MAX);
+			disk_fail(lab->disk, DISK_READ | DISK_WRITE | DISK_AWAY, copy * slot,
+				  (copy + 1) * slot - 1, U64_MAX);
 }
 
 static bool is_majority(const struct lab *lab, u8 copies)

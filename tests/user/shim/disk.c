@@ -194,7 +194,8 @@ u64 disk_page(const struct disk *d, u64 block, const u8 **data)
 	return p ? p->serial : 0;
 }
 
-static bool fails(struct disk *d, unsigned int op, u64 block)
+/* The kinds of operations that fail there, with this one; 0: it works. */
+static unsigned int fails(struct disk *d, unsigned int op, u64 block)
 {
 	unsigned int i;
 
@@ -208,10 +209,10 @@ static bool fails(struct disk *d, unsigned int op, u64 block)
 				continue;
 			}
 			f->times--;
-			return true;
+			return f->ops;
 		}
 	}
-	return false;
+	return 0;
 }
 
 static void note(struct disk *d, u8 op, bool failed, u64 block)
@@ -252,7 +253,7 @@ int disk_write(struct disk *d, u64 block, const void *from)
 {
 	struct pending_write *w;
 	struct page *part;
-	bool failed;
+	unsigned int failed;
 
 	check(block < d->blocks, "write of block %llu, beyond the disk", block);
 	if (d->nr_pending == d->room_pending) {
@@ -262,11 +263,11 @@ int disk_write(struct disk *d, u64 block, const void *from)
 	}
 	failed = fails(d, DISK_WRITE, block);
 	note(d, DISK_WRITE, failed, block);
-	d->nr_failed_writes += failed;
+	d->nr_failed_writes += failed != 0;
 	w = &d->pending[d->nr_pending++];
 	w->block = block;
 	w->page = page_new(from);
-	w->stored = failed ? stored_of_failed(d) : WHOLE_BLOCK;
+	w->stored = failed & DISK_AWAY ? 0 : failed ? stored_of_failed(d) : WHOLE_BLOCK;
 	part = page_join(w->page, d->now[block], w->stored);
 	replace(&d->now[block], part);
 	page_put(part);

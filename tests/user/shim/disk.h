@@ -29,7 +29,12 @@ struct pending_write {
 	u8 stored;			/* mask of sectors: some, if it failed */
 };
 
-enum disk_op { DISK_READ = 1, DISK_WRITE = 2, DISK_FLUSH = 4 };
+enum disk_op {
+	DISK_READ = 1,
+	DISK_WRITE = 2,
+	DISK_FLUSH = 4,
+	DISK_AWAY = 8,		/* with a write: it never gets there, nothing is stored */
+};
 
 #define DISK_MAX_FAULTS	40
 
