@@ -1499,7 +1499,8 @@ static int mend(struct dmr_metadata *md, u32 flags)
 	spill = spill && has_segment(md, le32_to_cpu(md->hdr->log_blocks));
 
 	r = mend_copies(md, WRITE_HEADER | WRITE_INFO | WRITE_LOG | WRITE_SPILL, spill);
-	WRITE_ONCE(md->good, md->good & md->header_ok);
+	/* The last whole header was left as it is, and is not known to fail. */
+	WRITE_ONCE(md->good, md->good & (md->header_ok | md->whole));
 	md->spilled = spill && md->good;
 	note_durable(md);
 	/* In a majority it denies the failed commit, whichever copies are there next time. */
