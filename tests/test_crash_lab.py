@@ -9,6 +9,9 @@ import pytest
 
 from tests.user_build import Ran, caught_as, mutations, run, run_with_second_opinion
 
+# Two minutes where nothing else runs.
+pytestmark = pytest.mark.timeout(900)
+
 BUGS = [
     "data-not-flushed",
     "first-wave-not-flushed",

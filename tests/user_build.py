@@ -38,7 +38,7 @@ class Ran:
         return {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", self.output)}
 
 
-def run(program: str, *arguments: str | int, given: str = "", timeout: float = 240) -> Ran:
+def run(program: str, *arguments: str | int, given: str = "", timeout: float = 800) -> Ran:
     """A program of the build; ``given`` is its standard input."""
     done = subprocess.run(
         [built() / program, *map(str, arguments)],
@@ -64,7 +64,7 @@ def run_with_second_opinion(program: str, *arguments: str | int, one_in: int = 1
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=240,
+        timeout=800,
         check=False,
     )
     return Ran(done.returncode, done.stdout)
