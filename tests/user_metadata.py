@@ -221,7 +221,6 @@ class Metadata:
     def check(self) -> int:
         return _raise(library().user_check(self.handle))
 
-    @property
     def in_doubt(self) -> bool:
         return bool(library().user_in_doubt(self.handle))
 
