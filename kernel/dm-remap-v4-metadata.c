@@ -1419,15 +1419,21 @@ static unsigned int lacks(const struct dmr_metadata *md, u8 bit, bool spill)
 static int mend_copy(struct dmr_metadata *md, u8 copy, unsigned int only, bool spill)
 {
 	u8 bit = 1u << copy;
-	unsigned int what = lacks(md, bit, spill) & only;
+	unsigned int what = lacks(md, bit, spill) & only, rest = what;
 	bool was_good = md->good & bit, shadow = md->copies == 1 && !md->shadow_ok;
 
 	if (what & WRITE_HEADER && md->copies > 1 && md->whole == bit)
 		return -EIO;
 	if (shadow && md->whole & bit && write_shadow(md, md->hdr))
 		return -EIO;
-	if (what && write_wave(md, md->hdr, bit, what)) {
-		lose_copies(md, bit, what);
+	/* Until it has a new header the copy is, with its log, what it was: the header last. */
+	if (what & WRITE_HEADER && what & WRITE_LOG) {
+		if (write_wave(md, md->hdr, bit, what & ~WRITE_HEADER))
+			return -EIO;
+		rest = WRITE_HEADER;
+	}
+	if (rest && write_wave(md, md->hdr, bit, rest)) {
+		lose_copies(md, bit, rest);
 		return -EIO;
 	}
 	if (what & WRITE_HEADER) {
@@ -1547,11 +1553,16 @@ static bool newer_came_back(struct dmr_metadata *md)
  */
 static int settle(struct dmr_metadata *md)
 {
+	int mended;
+
 	if (newer_came_back(md))
 		return -ESTALE;
-	mend_copies(md, WRITE_HEADER, false);
+	mended = mend_copies(md, WRITE_HEADER | WRITE_INFO | WRITE_LOG, false);
+	/* Else a header is worth more than the older state which that copy has. */
+	if (!in_majority(md))
+		mend_copies(md, WRITE_HEADER, false);
 	note_durable(md);
-	return in_majority(md) ? 0 : -EIO;
+	return in_majority(md) ? max(mended, 0) : -EIO;
 }
 
 int dmr_metadata_mend(struct dmr_metadata *md)
@@ -1562,16 +1573,17 @@ int dmr_metadata_mend(struct dmr_metadata *md)
 	if (md->params.read_only)
 		return -EROFS;
 	if (md->skip) {
-		r = settle(md);
-		if (r)
-			return r;
-		/* With the flags it has: whoever else makes this number makes the same header. */
-		settled = mend(md, le32_to_cpu(md->hdr->flags));
-		if (settled < 0 && md->hdr->flags == cpu_to_le32(flags))
+		settled = settle(md);
+		if (settled < 0)
 			return settled;
+		/* With the flags it has: whoever else makes this number makes the same header. */
+		r = mend(md, le32_to_cpu(md->hdr->flags));
+		if (r < 0 && md->hdr->flags == cpu_to_le32(flags))
+			return r;
+		settled += max(r, 0);
 	}
 	r = mend(md, flags);
-	return r < 0 ? r : max(settled, 0) + r;
+	return r < 0 ? r : settled + r;
 }
 
 /* Read block @block again from the disk, past the cache. */

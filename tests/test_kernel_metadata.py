@@ -385,6 +385,33 @@ def test_an_old_minority_does_not_overwrite_what_comes_back() -> None:
     assert records_of(disk) == table
 
 
+def test_a_copy_is_what_it_was_until_its_new_log_is_whole() -> None:
+    """Copy 0 can't follow a compaction, of which it knows nothing: then the others are gone."""
+    disk, table, half = Disk(), remaps(400), 3 + 14
+    with Metadata(disk, copies=3) as metadata:
+        metadata.commit(table)
+        disk.fail("write", half + 1, half + 1)
+        metadata.compact(table[-1].main + 8)
+        assert metadata.status.good == 0b110 and metadata.status.log_blocks == 3
+    disk.poke(half + 1, bytes(BLOCK))
+    with Metadata(disk) as metadata:
+        with pytest.raises(OSError, match="EIO"):
+            metadata.mend()
+        assert not metadata.in_doubt() and metadata.status.good == 0b110
+    # Later this place can be written: whenever the power fails there is the old log, or the new.
+    disk.heal()
+    for seed in range(40):
+        after, broken = disk.clone(), 1 + seed % 20
+        after.fail("write", after=broken)
+        with Metadata(after, seed=seed) as metadata, suppress(OSError):
+            metadata.mend()
+        left = after.cut(seed)
+        for copy in (1, 2):
+            for block in range(*slot(copy)):
+                left.poke(block, bytes(BLOCK))
+        assert records_of(left) == table
+
+
 def test_a_commit_is_denied_by_a_majority_only() -> None:
     """Copy 2 has stored what it said it had not, and is away when that is denied."""
     disk, table = Disk(), remaps(2)

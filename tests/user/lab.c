@@ -68,7 +68,6 @@ static void shut(struct lab *lab)
 	if (lab->client)
 		dm_bufio_client_destroy(lab->client);
 	lab->client = NULL;
-	disk_free(lab->disk);
 }
 
 static void keep_away(struct lab *lab)
@@ -110,6 +109,7 @@ void lab_heal(struct lab *lab)
 static void take_cut(struct lab *lab)
 {
 	shut(lab);
+	disk_free(lab->disk);
 	lab->disk = lab->cut;
 	lab->cut = NULL;
 	lab->disk->before_flush = lab_before_flush;
@@ -163,8 +163,11 @@ static void boot_and_fail(struct lab *lab)
 	lab->cut_sound = lab->good;
 	if (lab->md)
 		try_to_mend(lab);
-	if (lab->md && settled && !dmr_metadata_in_doubt(lab->md))
+	/* Copies that were not asked may still say the opposite. */
+	if (lab->md && settled && !dmr_metadata_in_doubt(lab->md)) {
 		lab->allowed = (struct lab_allowed){ .state = { found.hash } };
+		lab->good &= ~lab->away;
+	}
 	/* Copies come back while it runs. */
 	if (lab->md && rng_one_in(&lab->rng, 3)) {
 		lab->away &= rng_next(&lab->rng);
@@ -199,7 +202,12 @@ void lab_reboot(struct lab *lab)
 		return;
 	check(faulty, "no majority after a power cut");
 	lab_heal(lab);
-	check(lab_mend(lab), "the copies can be read again, and can't be mended");
+	if (lab_mend(lab))
+		return;
+	check(dmr_metadata_mend(lab->md) == -ESTALE, "the copies can be read again, and can't be mended");
+	/* What is newer than what was loaded may have been acknowledged: it is to be loaded again. */
+	shut(lab);
+	check(lab_open(lab), "no majority, and all can be read");
 }
 
 bool lab_mend(struct lab *lab)
@@ -325,5 +333,6 @@ void lab_exit(struct lab *lab)
 	if (lab->cut)
 		disk_free(lab->cut);
 	shut(lab);
+	disk_free(lab->disk);
 	free(lab->seen);
 }

@@ -1,4 +1,4 @@
 # A load that reaches a minority of the copies raises the number all the same.
 # Caught as: not what was acknowledged|refused
-s/return in_majority(md) ? 0 : -EIO;/return 0;/
+s/return in_majority(md) ? max(mended, 0) : -EIO;/return max(mended, 0);/
 s/md->sequence >= md->durable + SKIP/false/
