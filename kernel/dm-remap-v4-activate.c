@@ -132,7 +132,11 @@ static int load_metadata(struct dmr_target *c)
 
 	dmr_metadata_loaded(c);
 	tell_loaded(c);
-	if (!c->read_only) {
+	WRITE_ONCE(c->may_be_old, !c->read_only && dmr_metadata_may_be_old(c->md));
+	if (c->may_be_old) {
+		DMWARN("%s: newer metadata may be in copies that can't be read; writes are refused until they can, or a repair",
+		       c->name);
+	} else if (!c->read_only) {
 		r = dmr_metadata_mend(c->md);
 		if (r > 0)
 			DMINFO("%s: mended %d copies of the metadata", c->name, r);
@@ -140,7 +144,7 @@ static int load_metadata(struct dmr_target *c)
 			DMWARN("%s: a copy of the metadata could not be mended", c->name);
 		dmr_metadata_changed(c);
 	}
-	WRITE_ONCE(c->mode, c->read_only ||
+	WRITE_ONCE(c->mode, c->read_only || c->may_be_old ||
 		   c->meta.valid < c->meta.copies / 2 + 1 ? DMR_RO : DMR_RW);
 
 	dmr_metadata_get_soft(c->md, &soft);
@@ -183,7 +187,7 @@ int dmr_activate(struct dmr_target *c)
 		dmr_map_loaded(&c->map, c->main_sectors);
 		dmr_breaker_reset(c);
 		c->in_doubt = false;
-		WRITE_ONCE(c->divert, !dmr_map_empty(&c->map));
+		WRITE_ONCE(c->divert, !dmr_map_empty(&c->map) || c->may_be_old);
 	}
 	mutex_unlock(&c->live);
 	if (r) {

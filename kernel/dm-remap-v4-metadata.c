@@ -147,14 +147,17 @@ struct dmr_metadata {
 	u8 good;			/* (s) copies that hold the state whole */
 	u8 header_ok, info_ok;		/* copies whose block is the present one */
 	u8 whole;			/* copies whose header is that, or a later one, whole */
-	u8 unsure;			/* copies of which not all that is read may be stored */
+	u8 unsure;			/* copies of which not all that is read may be stored ... */
+	u8 alone;			/* ... and that no other had when last looked at */
 	u64 nr_bad;			/* bad-spare records on disk */
 	u64 compacted;			/* records that the last compaction left */
 	u8 seen;			/* copies with a header at the load; constant after open */
+	bool believed;			/* the owner wants what was loaded, be it old */
 	u64 sequence;			/* (s) the highest ever tried on disk */
 	u64 durable;			/* that a majority of the headers is known to have had */
 	u64 skip;			/* of sequence numbers, see load() */
 	bool shadow_ok;			/* one copy: its shadow is the present header */
+	bool shadow_unsure;		/* it may be read, and not be stored */
 	bool spilled;			/* a full header stands in the log too */
 	bool ahead;			/* there may be a newer header, to be denied */
 	bool needs_check;		/* (s) wanted in the next header */
@@ -618,7 +621,8 @@ static int check_log(struct dmr_metadata *md)
 
 /*
  * Copy the whole log to @copy from the others, some blocks a flush. What the copy
- * has stays as it is; if that is unsure, then only what no other has.
+ * has stays as it is. If that is unsure it is written again, unless no other has it:
+ * then -EAGAIN, to be tried again when others have been mended.
  */
 static int dirty_log(struct dmr_metadata *md, u8 copy)
 {
@@ -629,13 +633,16 @@ static int dirty_log(struct dmr_metadata *md, u8 copy)
 
 	if (r)
 		return r;
+	md->alone &= ~bit;
 	for (i = 0; i < nr; i++) {
 		forget_log_block(md, i);
 		r = read_log_block(md, i, &f);
 		if (r)
 			return r;
 		crc = log_crc_with(md, crc, &f);
-		if (!(f.newest_in & bit) || (md->unsure & bit && f.newest_in != bit))
+		if (md->unsure & bit && f.newest_in == bit && md->copies > 1)
+			md->alone |= bit;
+		else if (md->unsure & bit || !(f.newest_in & bit))
 			r = dirty_block(md, log_place(md, md->hdr, i, copy), f.log, copy);
 		if (!r && i % 64 == 63)
 			r = write_and_flush(md);
@@ -643,7 +650,9 @@ static int dirty_log(struct dmr_metadata *md, u8 copy)
 			return r;
 	}
 	/* A copy that could be read a moment ago may have been the one that counted. */
-	return crc == le32_to_cpu(md->hdr->log_crc) ? 0 : -ENODATA;
+	if (crc != le32_to_cpu(md->hdr->log_crc))
+		return -ENODATA;
+	return md->alone & bit ? -EAGAIN : 0;
 }
 
 /* How many log blocks are to be read as one, from @index on, of @nr? */
@@ -785,6 +794,7 @@ static int write_shadow(struct dmr_metadata *md, const struct disk_header *hdr)
 	if (!r)
 		r = write_and_flush(md);
 	md->shadow_ok = !r;
+	md->shadow_unsure = r;
 	return r;
 }
 
@@ -1424,8 +1434,10 @@ static int mend_copy(struct dmr_metadata *md, u8 copy, unsigned int only, bool s
 
 	if (what & WRITE_HEADER && md->copies > 1 && md->whole == bit)
 		return -EIO;
-	if (shadow && md->whole & bit && write_shadow(md, md->hdr))
+	if (shadow && md->whole & bit && write_shadow(md, md->hdr)) {
+		lose_copies(md, bit, 0);
 		return -EIO;
+	}
 	/* Until it has a new header the copy is, with its log, what it was: the header last. */
 	if (what & WRITE_HEADER && what & WRITE_LOG) {
 		if (write_wave(md, md->hdr, bit, what & ~WRITE_HEADER))
@@ -1442,31 +1454,37 @@ static int mend_copy(struct dmr_metadata *md, u8 copy, unsigned int only, bool s
 	}
 	if (what & WRITE_INFO)
 		md->info_ok |= bit;
-	if (shadow && !md->shadow_ok && write_shadow(md, md->hdr))
+	if (shadow && !md->shadow_ok && write_shadow(md, md->hdr)) {
+		lose_copies(md, bit, 0);
 		return -EIO;
+	}
 	if (was_good || lacks(md, bit, false) & ~(what | WRITE_SPILL))
 		return 0;
 	WRITE_ONCE(md->good, md->good | bit);
 	return 1;
 }
 
-/* One copy after the other, those whose header is whole last. */
+/*
+ * One copy after the other, those whose header is whole last; then once more those that
+ * alone had something, which others may have by now.
+ */
 static int mend_copies(struct dmr_metadata *md, unsigned int only, bool spill)
 {
-	u8 later = md->whole, copy;
-	int mended = 0, error = 0, i, r;
+	u8 mask[] = { ~md->whole, md->whole, 0 }, done = 0, bit;
+	int mended = 0, i, r;
 
-	for (i = 0; i < 2 * md->copies; i++) {
-		copy = i % md->copies;
-		if (!!(later & 1u << copy) != i / md->copies)
+	for (i = 0; i < 3 * md->copies; i++) {
+		bit = 1u << i % md->copies;
+		mask[2] = md->alone;
+		if (!(mask[i / md->copies] & bit))
 			continue;
-		r = mend_copy(md, copy, only, spill);
+		r = mend_copy(md, i % md->copies, only, spill);
 		if (r < 0)
-			error = r;
-		else
-			mended += r;
+			continue;
+		mended += r;
+		done |= bit;
 	}
-	return error ?: mended;
+	return done == all_copies(md) ? mended : -EIO;
 }
 
 static void note_durable(struct dmr_metadata *md)
@@ -1524,26 +1542,35 @@ static bool header_fits(const struct disk_header *h, u8 copy, u32 spacing)
 }
 
 /*
- * Has a header come back that is newer than the state, and was acknowledged
- * perhaps? A load that met a majority has the newest of those.
+ * Is the state that was loaded the newest? A majority of the headers says so, for it has
+ * a copy of any other majority. With fewer it must be possible to read all of them, torn
+ * ones as well. -ESTALE: there is something newer; -EIO: there may be.
  */
-static bool newer_came_back(struct dmr_metadata *md)
+static int newest(struct dmr_metadata *md)
 {
 	struct disk_header *h = (struct disk_header *)md->log;
-	u64 block;
+	u64 number = le64_to_cpu(md->hdr->p.sequence), seq, block;
+	bool all = true;
 	u8 copy;
 
 	if (count(md->seen) >= majority(md))
-		return false;
+		return 0;
 	for (copy = 0; copy < md->copies; copy++) {
 		block = slot_block(md, copy, SLOT_HEADER);
 		dm_bufio_forget(md->bufio, block);
-		if (!read_block(md, block, h) && header_fits(h, copy, md->spacing) &&
-		    uuid_equal(&h->p.uuid, &md->hdr->p.uuid) &&
-		    le64_to_cpu(h->p.sequence) > le64_to_cpu(md->hdr->p.sequence))
-			return true;
+		if (read_block(md, block, h)) {
+			all = false;
+			continue;
+		}
+		if (!block_known(&h->p, HEADER_MAGIC) ||
+		    !uuid_equal(&h->p.uuid, &md->hdr->p.uuid))
+			continue;
+		/* A torn one has its number, and is no further ahead of what a majority had. */
+		seq = le64_to_cpu(h->p.sequence);
+		if (seq > number + (header_fits(h, copy, md->spacing) ? 0 : SKIP + 1))
+			return -ESTALE;
 	}
-	return false;
+	return all || md->believed ? 0 : -EIO;
 }
 
 /*
@@ -1553,16 +1580,33 @@ static bool newer_came_back(struct dmr_metadata *md)
  */
 static int settle(struct dmr_metadata *md)
 {
-	int mended;
+	int mended = newest(md);
 
-	if (newer_came_back(md))
-		return -ESTALE;
+	if (mended)
+		return mended;
+	/* What was read may not be stored; and a flush that fails may have lost it. */
+	if (flush_spare(md, false)) {
+		md->unsure = all_copies(md);
+		md->shadow_unsure = true;
+		md->shadow_ok = false;
+		lose_copies(md, md->unsure, 0);
+	}
 	mended = mend_copies(md, WRITE_HEADER | WRITE_INFO | WRITE_LOG, false);
 	/* Else a header is worth more than the older state which that copy has. */
 	if (!in_majority(md))
 		mend_copies(md, WRITE_HEADER, false);
 	note_durable(md);
 	return in_majority(md) ? max(mended, 0) : -EIO;
+}
+
+bool dmr_metadata_may_be_old(struct dmr_metadata *md)
+{
+	return md->skip && newest(md);
+}
+
+void dmr_metadata_believe(struct dmr_metadata *md)
+{
+	md->believed = true;
 }
 
 int dmr_metadata_mend(struct dmr_metadata *md)
@@ -1586,17 +1630,19 @@ int dmr_metadata_mend(struct dmr_metadata *md)
 	return r < 0 ? r : settled + r;
 }
 
-/* Read block @block again from the disk, past the cache. */
-static bool reread(struct dmr_metadata *md, u64 block, void *to, u32 magic,
-		   const struct disk_prefix *want, u8 copy)
+/* Read block @block again from the disk, past the cache. Is it @want, for @copy? */
+static int reread(struct dmr_metadata *md, u64 block, void *to, u32 magic,
+		  const struct disk_prefix *want, u8 copy)
 {
 	const struct disk_prefix *p = to;
+	int r;
 
 	dm_bufio_forget(md->bufio, block);
-	memset(to, 0, DMR_META_BLOCK);
-	return !read_block(md, block, to) && block_valid(p, magic) &&
-	       p->copy == copy && p->sequence == want->sequence &&
-	       uuid_equal(&p->uuid, &want->uuid);
+	r = read_block(md, block, to);
+	if (r)
+		return r;
+	return block_valid(p, magic) && p->copy == copy &&
+	       p->sequence == want->sequence && uuid_equal(&p->uuid, &want->uuid);
 }
 
 u32 dmr_metadata_check(struct dmr_metadata *md)
@@ -1608,23 +1654,26 @@ u32 dmr_metadata_check(struct dmr_metadata *md)
 	bool flushed = !flush_spare(md, false);
 	u8 copy, logs = all_copies(md);
 	struct found_log f;
+	int r;
 
 	md->header_ok = 0;
 	md->info_ok = 0;
 	for (copy = 0; copy < md->copies; copy++) {
-		if (reread(md, slot_block(md, copy, SLOT_HEADER), log, HEADER_MAGIC,
-			   &md->hdr->p, copy))
+		r = reread(md, slot_block(md, copy, SLOT_HEADER), log, HEADER_MAGIC,
+			   &md->hdr->p, copy);
+		if (r > 0)
 			md->header_ok |= 1u << copy;
-		if (!header_fits((struct disk_header *)log, copy, md->spacing) ||
-		    !uuid_equal(&log->p.uuid, &md->hdr->p.uuid))
+		/* What can't be read just now may be the last whole one all the same. */
+		if (!r && (!header_fits((struct disk_header *)log, copy, md->spacing) ||
+			   !uuid_equal(&log->p.uuid, &md->hdr->p.uuid)))
 			md->whole &= ~(1u << copy);
 		if (reread(md, slot_block(md, copy, SLOT_INFO), log, INFO_MAGIC,
-			   &md->info->p, copy))
+			   &md->info->p, copy) > 0)
 			md->info_ok |= 1u << copy;
 	}
 	if (md->copies == 1)
-		md->shadow_ok = reread(md, SLOT_SHADOW, log, HEADER_MAGIC,
-				       &md->hdr->p, 0) && flushed;
+		md->shadow_ok = flushed && !md->shadow_unsure &&
+				reread(md, SLOT_SHADOW, log, HEADER_MAGIC, &md->hdr->p, 0) > 0;
 	if (!flushed) {
 		md->header_ok = 0;
 		md->info_ok = 0;

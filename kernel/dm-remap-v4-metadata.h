@@ -99,10 +99,19 @@ void dmr_metadata_close(struct dmr_metadata *md);
 /*
  * Rewrite whatever is damaged or stale in any copy, and record needs_check if it
  * has changed. Returns the number of copies that were mended, or a negative
- * error if one could not be. -ESTALE: the load met a minority of the copies, and
- * one that has come back since is newer; nothing is written.
+ * error if one could not be. If the load met a minority of the headers nothing is
+ * written: -ESTALE if there is a newer state, -EIO as long as there may be.
  */
 int dmr_metadata_mend(struct dmr_metadata *md);
+
+/*
+ * After a load that met a minority of the headers, and before they were mended: may
+ * what was acknowledged last be in those that could not be read?
+ */
+bool dmr_metadata_may_be_old(struct dmr_metadata *md);
+
+/* The owner wants the state that was loaded all the same, unless a newer one can be read. */
+void dmr_metadata_believe(struct dmr_metadata *md);
 
 /*
  * Flush, read every copy again and find out which are good. Returns how many,

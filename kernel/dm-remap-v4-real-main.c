@@ -128,6 +128,9 @@ bool dmr_follow_route(struct dmr_target *c, struct bio *bio, enum dmr_route rout
 	case DMR_IGNORE:
 		bio_endio(bio);
 		return false;
+	case DMR_REFUSE:
+		bio_io_error(bio);
+		return false;
 	case DMR_DEFER:
 		break;
 	}
@@ -150,6 +153,10 @@ static noinline enum dmr_route look_up(struct dmr_target *c, struct bio *bio,
 	bool held = dmr_hold_any(&c->hold);	/* before the map */
 	const struct dmr_entry *e;
 
+	if (unlikely(READ_ONCE(c->may_be_old)) && op_is_write(bio->bi_opf)) {
+		pb->epoch = DMR_UNCOUNTED;
+		return DMR_REFUSE;
+	}
 	if (unlikely(held)) {
 		pb->epoch = DMR_UNCOUNTED;
 		return dmr_route_bio(c, bio, may_split(bio));

@@ -179,7 +179,7 @@ static void hold_begin(struct dmr_target *c)
 static void hold_end(struct dmr_target *c)
 {
 	dmr_hold_release(&c->hold);
-	if (dmr_map_empty(&c->map))
+	if (dmr_map_empty(&c->map) && !c->may_be_old)
 		WRITE_ONCE(c->divert, false);
 }
 

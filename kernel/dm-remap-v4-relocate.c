@@ -311,7 +311,11 @@ static void do_repair(struct dmr_target *c, struct dmr_request *req)
 	int r;
 
 	dmr_metadata_check(c->md);
+	/* Whoever asks for it has been told what that means. */
+	dmr_metadata_believe(c->md);
 	r = dmr_metadata_mend(c->md);
+	if (!dmr_metadata_in_doubt(c->md))
+		WRITE_ONCE(c->may_be_old, false);
 	if (r < 0) {
 		refuse(req, r, r == -ESTALE ?
 		       "newer metadata came back, resume the device anew" :
@@ -323,7 +327,7 @@ static void do_repair(struct dmr_target *c, struct dmr_request *req)
 			refuse(req, -EIO, "a copy of the metadata can't be written");
 	}
 	dmr_metadata_changed(c);
-	if (c->mode == DMR_RO && !c->read_only &&
+	if (c->mode == DMR_RO && !c->read_only && !dmr_metadata_in_doubt(c->md) &&
 	    c->meta.valid >= c->meta.copies / 2 + 1)
 		dmr_set_mode(c, DMR_RW, "a majority of the copies is whole again");
 }

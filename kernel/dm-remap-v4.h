@@ -138,9 +138,10 @@ struct dmr_target {
 
 	/*
 	 * Read by every bio: is there anything to look up? False only if the
-	 * map is empty and nothing is held. WRITE_ONCE by the worker.
+	 * map is empty and current, and nothing is held. WRITE_ONCE by the worker.
 	 */
 	bool divert;
+	bool may_be_old;		/* the map is, so there are no writes; likewise */
 	struct dmr_map map;		/* RCU, see there */
 	struct dmr_hold hold;		/* RCU, see there */
 
@@ -232,6 +233,7 @@ enum dmr_route {
 	DMR_TO_SPARE,
 	DMR_LOST,		/* nobody can read it */
 	DMR_IGNORE,		/* a discard, which is advice; see discard_main() */
+	DMR_REFUSE,		/* a write, while nobody knows where it belongs */
 	DMR_DEFER,		/* to the worker */
 };
 

@@ -334,8 +334,7 @@ def slot(copy: int) -> tuple[int, int]:
 def away(disk: Disk, *copies: int) -> None:
     disk.heal()
     for copy in copies:
-        for op in ("read", "write"):
-            disk.fail(op, *slot(copy))
+        disk.fail("away", *slot(copy))
 
 
 def test_a_minority_is_never_ahead_of_what_is_committed_without_it() -> None:
@@ -383,6 +382,146 @@ def test_an_old_minority_does_not_overwrite_what_comes_back() -> None:
         metadata.mend()
     assert disk.load().intact
     assert records_of(disk) == table
+
+
+def tear(disk: Disk, copy: int) -> None:
+    """Half of its header is what it was, or was to be."""
+    header = disk.block(copy * SLOT)
+    disk.poke(copy * SLOT, header[:2048] + b"\x55" * (BLOCK - 2048))
+
+
+def stale(disk: Disk, without: list[int], table: list[Record], copies: int = 5) -> None:
+    """All has been committed, and of that these copies have the first alone."""
+    with Metadata(disk, copies=copies) as metadata:
+        metadata.mend()
+        metadata.commit(table[:1])
+        away(disk, *without)
+        for record in table[1:]:
+            metadata.commit([record])
+    disk.heal()
+
+
+@pytest.mark.parametrize("later", [2, 30])
+def test_old_copies_beside_torn_ones_are_no_majority(later: int) -> None:
+    """A cut tears the first wave, of 1 and 3, and 2 is away at the next start, when 0 and 4 are back."""
+    disk, table = Disk(), remaps(later)
+    stale(disk, [0, 4], table)
+    tear(disk, 1)
+    tear(disk, 3)
+    away(disk, 2)
+    before = disk.counts().writes
+    with Metadata(disk) as metadata:
+        assert metadata.records == table[:1]
+        with pytest.raises(OSError, match="ESTALE" if later > 18 else "EIO"):
+            metadata.mend()
+        assert metadata.in_doubt()
+        with pytest.raises(OSError, match="EIO"):
+            metadata.commit(remaps(1, 50))
+        disk.heal()
+    assert disk.counts().writes == before
+    with Metadata(disk) as metadata:
+        assert metadata.records == table and metadata.mend() == 4
+
+
+@pytest.mark.parametrize("reads", range(1, 7))
+def test_headers_that_can_not_be_read_for_a_moment_are_not_overwritten(reads: int) -> None:
+    disk, table = Disk(), remaps(20)
+    stale(disk, [0], table, copies=3)
+    for copy in (1, 2):
+        disk.fail("read", copy * SLOT, copy * SLOT, times=reads)
+    with Metadata(disk) as metadata:
+        old = metadata.records != table
+        with suppress(OSError):
+            metadata.mend()
+        assert metadata.in_doubt() == old
+    disk.heal()
+    with Metadata(disk) as metadata:
+        metadata.mend()
+    assert records_of(disk) == table and disk.load().intact
+
+
+def test_what_only_an_unsure_copy_has_is_not_taken_for_stored() -> None:
+    """Its log was mended and flushed in vain; then a block goes bad in the others."""
+    seen = 0
+    for seed in range(60):
+        disk, table = Disk(seed=seed), remaps(300)
+        with Metadata(disk, copies=3) as metadata:
+            metadata.mend()
+            away(disk, 0)
+            metadata.commit(table)
+            disk.heal()
+            disk.fail("flush", times=2)
+            with suppress(OSError):
+                metadata.mend()
+            disk.heal()
+            if disk.counts().pending or disk.block(3)[0x130:] != disk.block(SLOT + 3)[0x130:]:
+                continue  # The disk has kept it all the same, or shows that it has not.
+            seen += 1
+            disk.poke(SLOT + 3, bytes(BLOCK))
+            disk.poke(2 * SLOT + 3, bytes(BLOCK))
+            metadata.check()
+            assert metadata.mend() == 3
+        alone(disk.cut(seed), 0, table)
+    assert seen > 2
+
+
+def test_the_last_whole_header_may_fail_to_be_read() -> None:
+    """And is not rewritten in place for that."""
+    disk, table, rng = Disk(), remaps(100), random.Random(2)
+    with Metadata(disk) as metadata:
+        metadata.commit(table[:50])
+        disk.fail("write", SLOT, 5 * SLOT)
+        with pytest.raises(OSError, match="EIO"):
+            metadata.commit(table[50:])
+        disk.fail("read", 0, 0, times=1)
+        metadata.check()
+        disk.lie()
+        with pytest.raises(OSError, match="EIO"):
+            metadata.mend()
+        for _ in range(100):
+            assert records_of(disk.cut(rng.getrandbits(32))) in (table[:50], table)
+
+
+def test_a_single_copy_whose_shadow_could_not_be_written_is_mended_later() -> None:
+    disk, table = Disk(), remaps(1)
+    with Metadata(disk, copies=1) as metadata:
+        metadata.mend()
+        metadata.commit(table)
+        disk.fail("write", 2, 2)
+        metadata.set_needs_check(True)
+        with pytest.raises(OSError, match="EIO"):
+            metadata.mend()
+        assert metadata.status.good == 0
+        disk.heal()
+        assert metadata.mend() == 1
+    for lost in (0, 2):
+        left = disk.clone()
+        left.poke(lost, bytes(BLOCK))
+        with Metadata(left, read_only=True) as metadata:
+            assert metadata.records == table and metadata.status.needs_check
+
+
+def test_a_shadow_whose_flush_failed_is_written_again() -> None:
+    """Or what was denied is in it, should the header be lost."""
+    for seed in range(60):
+        disk, table = Disk(seed=seed), remaps(2)
+        with Metadata(disk, copies=1) as metadata:
+            metadata.mend()
+            metadata.commit(table[:1])
+            disk.fail("write", 2, 2)
+            with pytest.raises(OSError, match="EIO"):
+                metadata.commit(table[1:])
+            disk.heal()
+            disk.fail("flush", times=1)
+            with suppress(OSError):
+                metadata.mend()
+            disk.heal()
+            metadata.check()
+            metadata.mend()
+            assert not metadata.in_doubt()
+        left = disk.cut(seed)
+        left.poke(0, bytes(BLOCK))
+        assert records_of(left) == table[:1]
 
 
 def test_a_copy_is_what_it_was_until_its_new_log_is_whole() -> None:

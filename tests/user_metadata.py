@@ -23,7 +23,8 @@ from uuid import UUID
 from pycontrol.metadata import BLOCK, Loaded, Record, load
 from tests.user_build import built
 
-OPS = {"read": 1, "write": 2, "flush": 4}
+# Away: neither is there anything to read, nor does a write store a part of it.
+OPS = {"read": 1, "write": 2, "flush": 4, "away": 1 | 2 | 8}
 ALWAYS = 2**64 - 1
 
 

@@ -70,14 +70,15 @@ static void shut(struct lab *lab)
 	lab->client = NULL;
 }
 
-static void keep_away(struct lab *lab)
+/* For so many reads and writes, which store nothing. */
+static void keep_away(struct lab *lab, u64 times)
 {
 	u64 slot = lab->setup.spacing / REPLAY_BLOCK, copy;
 
 	for (copy = 0; copy < lab->setup.copies; copy++)
 		if (lab->away & 1u << copy)
 			disk_fail(lab->disk, DISK_READ | DISK_WRITE | DISK_AWAY, copy * slot,
-				  (copy + 1) * slot - 1, U64_MAX);
+				  (copy + 1) * slot - 1, times);
 }
 
 static bool is_majority(const struct lab *lab, u8 copies)
@@ -86,23 +87,29 @@ static bool is_majority(const struct lab *lab, u8 copies)
 }
 
 /*
- * Some copies can't be reached for a whole boot, and come back as they were. A
- * majority is there, and one in it that has all that was acknowledged.
+ * Can a boot with these copies alone tell what is newest? A majority of whole headers is
+ * there, and in it one of the @sound, which have all that was acknowledged.
  */
+static bool finds_the_newest(const struct lab *lab, u8 sound, u8 there)
+{
+	return sound & there && is_majority(lab, lab_whole_headers(lab, lab->disk, there));
+}
+
+/* Some copies can't be reached for a whole boot, and come back as they were. */
 static void send_away(struct lab *lab)
 {
 	u8 all = (1u << lab->setup.copies) - 1, away = rng_next(&lab->rng) & all;
 
-	if (!is_majority(lab, all & ~away) || !(lab->cut_sound & ~away) || rng_one_in(&lab->rng, 2))
+	if (!finds_the_newest(lab, lab->cut_sound, all & ~away) || rng_one_in(&lab->rng, 2))
 		away = 0;
 	lab->away = away;
-	keep_away(lab);
+	keep_away(lab, U64_MAX);
 }
 
 void lab_heal(struct lab *lab)
 {
 	disk_heal(lab->disk);
-	keep_away(lab);
+	keep_away(lab, U64_MAX);
 }
 
 /* The power is off; what is kept of the disk is the disk now. */
@@ -137,32 +144,31 @@ static void try_to_mend(struct lab *lab)
 
 /*
  * A boot with any copies, or none, that is cut off while it mends, or ends
- * without a commit. With less than a majority it may find what is old or was
- * denied; whatever it does must not matter once the others are back.
+ * without a commit. It may find what is old or was denied, but could not commit then;
+ * whatever it does must not matter once the others are back.
  */
 static void boot_and_fail(struct lab *lab)
 {
 	u8 all = (1u << lab->setup.copies) - 1, away = rng_next(&lab->rng) & all;
 	static struct replay found;
 	const char *error;
-	bool settled;
+	bool settled, right;
 
-	if (is_majority(lab, all & ~away) && !(lab->good & ~away))
-		return;
+	settled = finds_the_newest(lab, lab->good, all & ~away);
 	lab->away = away;
-	keep_away(lab);
+	keep_away(lab, rng_one_in(&lab->rng, 3) ? 1 + rng_below(&lab->rng, 12) : U64_MAX);
 	lab->minorities += !is_majority(lab, all & ~away);
 	lab->client = lab_client(lab->disk);
 	bufio_set(lab->client, &lab->setup.kind, rng_next(&lab->rng));
 	lab->md = lab_open_metadata(lab->client, &lab->setup, false, &lab->space, &found, &error);
-	settled = is_majority(lab, all & ~away);
+	right = lab->md && lab_is_allowed(&lab->allowed, found.hash) >= 0;
 	check(lab->md || !settled, "a boot with a majority: refused: %s", error);
-	check(!settled || lab_is_allowed(&lab->allowed, found.hash) >= 0,
-	      "a boot with a majority: not what was acknowledged");
+	check(right || !settled, "a boot with a majority: not what was acknowledged");
 	lab->want_cut = rng_one_in(&lab->rng, 2);
 	lab->cut_sound = lab->good;
 	if (lab->md)
 		try_to_mend(lab);
+	check(!lab->md || right || dmr_metadata_in_doubt(lab->md), "a boot that found what is old could commit");
 	/* Copies that were not asked may still say the opposite. */
 	if (lab->md && settled && !dmr_metadata_in_doubt(lab->md)) {
 		lab->allowed = (struct lab_allowed){ .state = { found.hash } };
@@ -191,11 +197,11 @@ void lab_reboot(struct lab *lab)
 	lab->want_cut = false;
 	if (!lab->cut)
 		return;
-	faulty = disk_is_faulty(lab->cut);
 	take_cut(lab);
 	lab->reboots++;
-	for (; boots && !faulty; boots--)
+	for (; boots && !disk_is_faulty(lab->disk); boots--)
 		boot_and_fail(lab);
+	faulty = disk_is_faulty(lab->disk);
 	lab->cut_sound = lab->good;
 	send_away(lab);
 	if (lab_open(lab))

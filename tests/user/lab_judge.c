@@ -201,6 +201,16 @@ static u8 sound_copies(const struct lab *lab, const struct crash_state *s)
 	return sound;
 }
 
+/* A copy that drops out in a commit knows nothing of what comes behind it there. */
+static u8 good_now(const struct lab *lab)
+{
+	struct dmr_meta_status st = { .good = lab->good };
+
+	if (lab->md)
+		dmr_metadata_status(lab->md, &st);
+	return lab->good & st.good;
+}
+
 static bool whole_block(const struct page *p)
 {
 	static const u8 zero[4];
@@ -303,7 +313,7 @@ static void look_at_a_majority(struct lab *lab, const struct crash_state *s, str
 {
 	u64 slot = lab->setup.spacing / REPLAY_BLOCK;
 	u32 copies = lab->setup.copies, copy;
-	u8 sound = lab_whole_headers(lab, s->disk, lab->good), there = rng_next(&lab->rng) & ((1u << copies) - 1);
+	u8 sound = lab_whole_headers(lab, s->disk, good_now(lab)), there = rng_next(&lab->rng) & ((1u << copies) - 1);
 	struct lab_seen found = {};
 	struct dmr_soft_state soft;
 	struct verdict v;
@@ -364,7 +374,7 @@ static void look(const struct crash_state *s, void *context)
 	if (lab->formatted && rng_one_in(&lab->rng, 8))
 		look_at_a_majority(lab, s, &r);
 	if (lab->want_cut && !found->refused && (!lab->cut || rng_one_in(&lab->rng, 50)))
-		keep_cut(lab, disk_clone(s->disk), lab_whole_headers(lab, s->disk, lab->good));
+		keep_cut(lab, disk_clone(s->disk), lab_whole_headers(lab, s->disk, good_now(lab)));
 }
 
 void lab_before_flush(struct disk *d, void *context)
