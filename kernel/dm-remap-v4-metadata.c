@@ -1544,7 +1544,7 @@ static bool header_fits(const struct disk_header *h, u8 copy, u32 spacing)
 /*
  * Is the state that was loaded the newest? A majority of the headers says so, for it has
  * a copy of any other majority. With fewer it must be possible to read all of them, torn
- * ones as well. -ESTALE: there is something newer; -EIO: there may be.
+ * ones as well. -ESTALE: there is a newer one; -EIO: there may be, or there was.
  */
 static int newest(struct dmr_metadata *md)
 {
@@ -1565,10 +1565,12 @@ static int newest(struct dmr_metadata *md)
 		if (!block_known(&h->p, HEADER_MAGIC) ||
 		    !uuid_equal(&h->p.uuid, &md->hdr->p.uuid))
 			continue;
-		/* A torn one has its number, and is no further ahead of what a majority had. */
 		seq = le64_to_cpu(h->p.sequence);
-		if (seq > number + (header_fits(h, copy, md->spacing) ? 0 : SKIP + 1))
+		if (seq > number && header_fits(h, copy, md->spacing))
 			return -ESTALE;
+		/* A torn one has its number, no further ahead of what a majority had. */
+		if (seq > number + SKIP + 1)
+			all = false;
 	}
 	return all || md->believed ? 0 : -EIO;
 }

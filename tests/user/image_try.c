@@ -90,7 +90,12 @@ static void use(struct disk *d, const struct verdict *found)
 		close_image(&l);	/* a feature that allows reading only */
 		return;
 	}
-	check(dmr_metadata_mend(l.md) >= 0, "the disk is well, and it can't be mended");
+	/* Rubbish may look like a torn header of what is newer: the owner has to say that it is none. */
+	if (dmr_metadata_mend(l.md) < 0) {
+		check(dmr_metadata_may_be_old(l.md), "the disk is well, and it can't be mended");
+		dmr_metadata_believe(l.md);
+		check(dmr_metadata_mend(l.md) >= 0, "the disk is well, and a repair is refused");
+	}
 	dmr_metadata_status(l.md, &st);
 	check(st.valid == st.copies, "%u of %u copies after a mend", st.valid, st.copies);
 	check(dmr_metadata_check(l.md) == st.copies, "a mended copy is not good");
