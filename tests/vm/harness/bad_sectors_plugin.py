@@ -32,6 +32,7 @@ spoils: set[int] = set()  # sectors that a write which fails there makes unreada
 spoilt: set[int] = set()  # ... and has made so
 weak: dict[int, int] = {}  # how many reads of a sector fail yet
 dead: dict[str, bool] = {"read": False, "write": False, "flush": False}
+weak_flushes = {"after": 0, "count": 0}  # how many flushes go well, and then fail
 counters: dict[str, int] = {}
 connections = 0
 # How often a write of (offset, length, crc) came, and which of those times it failed,
@@ -188,6 +189,11 @@ def flush(fd: int, flags: int) -> None:
         counters["flushes"] += 1
         if dead["flush"]:
             io_error("bad_flushes")
+        if weak_flushes["count"] and weak_flushes["after"]:
+            weak_flushes["after"] -= 1
+        elif weak_flushes["count"]:
+            weak_flushes["count"] -= 1
+            io_error("bad_flushes")
 
 
 class Control(socketserver.StreamRequestHandler):
@@ -211,6 +217,8 @@ def answer(what: str, **args: Any) -> Any:
         weak.update(dict.fromkeys(args["sectors"], args["reads"]))
     elif what == "dead":
         dead.update(args)
+    elif what == "weak_flushes":
+        weak_flushes.update(args)
     elif what == "counters":
         return counters
     elif what == "clear_counters":

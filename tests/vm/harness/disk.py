@@ -81,6 +81,11 @@ class Disk:
         """Let so many reads of each of these sectors fail, the next ones, and no others."""
         self._control("weaken", sectors=sorted(sectors), reads=reads)
 
+    def fail_flushes(self, count: int = 1, after: int = 0) -> None:
+        """Let so many of the guest's flushes fail, behind so many that go well, and no others."""
+        # Of each that goes well there are two, see counters(); of one that fails only the first.
+        self._control("weak_flushes", count=count, after=2 * after)
+
     def die(self, on: Kind | None = "both", flush: bool = True) -> None:
         """Fail every request, as a disk does whose controller is gone; on=None: flushes only."""
         self._control("dead", flush=flush, **dict.fromkeys(_KINDS[on] if on else (), True))
