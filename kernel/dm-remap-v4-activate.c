@@ -98,7 +98,6 @@ static int load_metadata(struct dmr_target *c)
 		.spacing = c->spacing,
 		.read_only = c->read_only,
 		.flush = dmr_flush_spare,
-		.flush_lost = dmr_flush_lost,
 		.flush_context = c,
 	};
 	struct dmr_replay replay = {
@@ -178,6 +177,7 @@ int dmr_activate(struct dmr_target *c)
 	/* As soon as it is live a message may set the worker to work. */
 	mutex_lock(&c->live);
 	r = load_metadata(c);
+	dmr_flush_settle(c);
 	if (r) {
 		WRITE_ONCE(c->mode, DMR_FAIL);
 		unload_metadata(c);
@@ -212,6 +212,7 @@ void dmr_deactivate(struct dmr_target *c)
 	/* Where it could not be recorded before. */
 	if (dmr_meta(c).needs_check)
 		dmr_metadata_mend(c->md);
+	dmr_flush_settle(c);
 	unload_metadata(c);
 	mutex_unlock(&c->live);
 	release_spare(c);

@@ -13,6 +13,9 @@
  * That is certain only if no flush of the one kind ends unseen while one of the
  * other is under way. So while the worker flushes a device, applications' flushes
  * of that device wait, and before it begins it waits for those that are under way.
+ *
+ * dm_bufio_write_dirty_buffers() is blocks, then a flush, and one error for both.
+ * There the gate stays closed until it is known what it was, see dmr_flush_settle().
  */
 #include <linux/blkdev.h>
 #include <linux/dm-bufio.h>
@@ -46,17 +49,23 @@ void dmr_flush_exit(struct dmr_target *c)
  * From here to dmr_flush_ended() it is a reader: __srcu_read_lock(), as
  * srcu_down_read() of later kernels, may be undone in another context.
  */
-static bool get_under_way(struct dmr_flushes *f, struct dmr_bio *pb, enum dmr_device dev)
+static bool get_under_way(struct dmr_target *c, struct dmr_flushes *f, struct dmr_bio *pb)
 {
 	int idx = __srcu_read_lock(&f->under_way);
 
 	__release(&f->under_way);	/* for sparse: not on return */
-	pb->epoch = DMR_FLUSH + 2 * dev + idx;
+	pb->epoch = DMR_FLUSH + 2 * (f - c->flushes) + idx;
 	/*
 	 * Who does not see this is waited for by the worker, which sets it before
 	 * its grace period; who comes later does see it.
 	 */
 	return !READ_ONCE(f->aside);
+}
+
+static void end_under_way(struct dmr_flushes *f, int idx)
+{
+	__acquire(&f->under_way);
+	__srcu_read_unlock(&f->under_way, idx);
 }
 
 void dmr_flush_ended(struct dmr_target *c, unsigned int epoch, blk_status_t error)
@@ -66,8 +75,7 @@ void dmr_flush_ended(struct dmr_target *c, unsigned int epoch, blk_status_t erro
 	/* Before the grace period can end, behind which the worker looks at it. */
 	if (error)
 		atomic_inc(&f->failed);
-	__acquire(&f->under_way);
-	__srcu_read_unlock(&f->under_way, epoch & 1);
+	end_under_way(f, epoch & 1);
 }
 
 /* The worker is at it, or has lost something. False: that is over, try again. */
@@ -99,7 +107,7 @@ int dmr_map_flush(struct dmr_target *c, struct bio *bio)
 	struct dmr_bio *pb = dmr_bio(bio);
 
 	bio_set_dev(bio, (dev == DMR_MAIN ? c->main : c->spare)->bdev);
-	while (!get_under_way(f, pb, dev)) {
+	while (!get_under_way(c, f, pb)) {
 		dmr_flush_ended(c, pb->epoch, BLK_STS_OK);
 		pb->epoch = DMR_UNCOUNTED;
 		if (kept_aside(c, f, bio))
@@ -113,14 +121,17 @@ int dmr_map_flush(struct dmr_target *c, struct bio *bio)
 void dmr_flush_mark(struct dmr_target *c, enum dmr_device dev)
 {
 	struct dmr_flushes *f = &c->flushes[dev];
+	struct dmr_flush_marks *m = &c->marks[dev];
 
 	/*
 	 * Acquire: before what the worker writes from here on. A flush that takes
 	 * some of that with it fails, and is counted, later than this, and before
-	 * the gate is closed: flushed() sees it. One that failed earlier may be
+	 * the gate is closed: who flushes sees it. One that failed earlier may be
 	 * counted late, and is then taken for such a one, to be safe.
 	 */
-	f->mark = atomic_read_acquire(&f->failed);
+	m->data = atomic_read_acquire(&f->failed);
+	m->blocks = m->data;
+	m->data_safe = false;
 }
 
 static void close_gate(struct dmr_target *c, struct dmr_flushes *f)
@@ -155,54 +166,101 @@ static void open_gate(struct dmr_target *c, struct dmr_flushes *f, bool lost)
 	}
 }
 
-/* It was flushed, with this result; and now what failed meanwhile, and before. */
-static int flushed(struct dmr_target *c, struct dmr_flushes *f, int r, bool lost)
+/* One that failed, if it is @lost, is counted before the gate opens. */
+static void count_and_open(struct dmr_target *c, struct dmr_flushes *f, bool lost)
 {
-	int failed = atomic_read(&f->failed);	/* the gate is closed */
-
-	if (!r && failed != f->mark)
-		r = -EREMOTEIO;
-	f->mark = failed;
+	if (lost)
+		atomic_inc(&f->failed);
 	open_gate(c, f, lost);
-	return r;
 }
 
 int dmr_flush_main(struct dmr_target *c)
 {
 	struct dmr_flushes *f = &c->flushes[DMR_MAIN];
+	bool others;
 	int r;
 
 	close_gate(c, f);
 	r = blkdev_issue_flush(c->main->bdev);
-	return flushed(c, f, r, r);
+	others = atomic_read(&f->failed) != c->marks[DMR_MAIN].data;
+	count_and_open(c, f, r);
+	return r ?: others ? -EREMOTEIO : 0;
+}
+
+/* The data: well, and with no flush that failed since it was written? */
+static int flush_data(struct dmr_target *c, struct dmr_flushes *f,
+		      struct dmr_flush_marks *m, bool *lost)
+{
+	int r = dm_bufio_issue_flush(c->bufio);
+
+	*lost = r;
+	/* No more is written before dmr_flush_settle(): once is enough. */
+	if (!r && !m->data_safe && (atomic_read(&f->failed) != m->data ||
+				    (m->undecided && !m->explained)))
+		r = -EREMOTEIO;
+	m->data_safe |= !r;
+	return r;
+}
+
+/*
+ * The blocks, and a flush. If that fails but another flush doesn't, it may have been a
+ * block, which fails again when the metadata write it once more.
+ */
+static int flush_blocks(struct dmr_target *c, struct dmr_flushes *f,
+			struct dmr_flush_marks *m, bool *lost)
+{
+	int r = dm_bufio_write_dirty_buffers(c->bufio);
+	int failed = atomic_read(&f->failed);	/* the gate is closed */
+
+	*lost = false;
+	if (r && bdev_write_cache(c->spare->bdev)) {
+		*lost = dm_bufio_issue_flush(c->bufio);
+		if (!*lost) {
+			m->explained = m->undecided;
+			m->undecided = true;
+		}
+	}
+	if (!r && failed != m->blocks)
+		r = -EREMOTEIO;
+	m->blocks = failed + *lost;
+	return r;
 }
 
 int dmr_flush_spare(void *context, bool write)
 {
 	struct dmr_target *c = context;
 	struct dmr_flushes *f = &c->flushes[DMR_SPARE];
+	struct dmr_flush_marks *m = &c->marks[DMR_SPARE];
 	bool lost;
 	int r;
 
-	close_gate(c, f);
-	r = write ? dm_bufio_write_dirty_buffers(c->bufio) :
-		    dm_bufio_issue_flush(c->bufio);
-	/*
-	 * One error for both, and it must not be taken for a flush's if a block of
-	 * the metadata is bad: one that still fails is told by a second, one that
-	 * does no more by a second write, see dmr_flush_lost().
-	 */
-	lost = r && (!write || (r == -EIO && dm_bufio_issue_flush(c->bufio)));
-	return flushed(c, f, r, lost);
+	if (!m->undecided)
+		close_gate(c, f);
+	r = write ? flush_blocks(c, f, m, &lost) : flush_data(c, f, m, &lost);
+	/* Whatever it was before, that is worse. */
+	if (lost) {
+		m->undecided = false;
+		m->explained = false;
+	}
+	if (!m->undecided)
+		count_and_open(c, f, lost);
+	return r;
 }
 
-void dmr_flush_lost(void *context)
+/*
+ * No record waits any more, and what is written from here on is for the next commit:
+ * also a mark.
+ */
+void dmr_flush_settle(struct dmr_target *c)
 {
-	struct dmr_target *c = context;
-	struct dmr_flushes *f = &c->flushes[DMR_SPARE];
+	struct dmr_flush_marks *m = &c->marks[DMR_SPARE];
+	bool lost = m->undecided && !m->explained;
 
-	spin_lock_irq(&c->lock);
-	f->lost = true;
-	WRITE_ONCE(f->aside, true);
-	spin_unlock_irq(&c->lock);
+	/* If all could be written when it was tried again it was the flush. */
+	if (m->undecided) {
+		m->undecided = false;
+		m->explained = false;
+		count_and_open(c, &c->flushes[DMR_SPARE], lost);
+	}
+	dmr_flush_mark(c, DMR_SPARE);
 }

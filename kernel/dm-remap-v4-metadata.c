@@ -733,13 +733,12 @@ static u8 write_wave(struct dmr_metadata *md, const struct disk_header *hdr,
 {
 	/* Of what was unsure before only the whole log is sure now. */
 	u8 copy, failed = 0, unsure = what & WRITE_LOG ? 0 : md->unsure;
-	int r = 0, error;
+	int r = 0;
 
 	for (copy = 0; copy < md->copies && !r; copy++)
 		if (mask & 1u << copy)
 			r = dirty_copy(md, hdr, copy, what);
-	error = write_and_flush(md);
-	if (!error && !r) {
+	if (!write_and_flush(md) && !r) {
 		md->unsure &= ~mask | unsure;
 		return 0;
 	}
@@ -752,9 +751,6 @@ static u8 write_wave(struct dmr_metadata *md, const struct disk_header *hdr,
 			failed |= 1u << copy;
 	}
 	md->unsure &= ~mask | failed | unsure;
-	/* All could be written now, so most likely it was the flush. */
-	if (error == -EIO && !failed && md->params.flush_lost)
-		md->params.flush_lost(md->params.flush_context);
 	return failed;
 }
 
@@ -789,10 +785,14 @@ static void lose_copies(struct dmr_metadata *md, u8 failed, unsigned int what)
 
 static int write_shadow(struct dmr_metadata *md, const struct disk_header *hdr)
 {
-	int r = dirty_block(md, SLOT_SHADOW, hdr, 0);
+	int tries = 2, r;
 
-	if (!r)
-		r = write_and_flush(md);
+	/* Twice, as write_wave(): was it the block or the flush? */
+	do {
+		r = dirty_block(md, SLOT_SHADOW, hdr, 0);
+		if (!r)
+			r = write_and_flush(md);
+	} while (r && --tries);
 	md->shadow_ok = !r;
 	md->shadow_unsure = r;
 	return r;

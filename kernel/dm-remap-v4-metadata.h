@@ -71,10 +71,10 @@ struct dmr_meta_params {
 	/*
 	 * In place of the flushes of @bufio, where others flush the spare as well:
 	 * fails also if one of theirs has, since what is to be flushed was written.
-	 * And what to tell if one that failed was no write's fault. Or NULL.
+	 * Or NULL. A block that could not be written is written again before the
+	 * caller's function returns: so it is known from a flush that failed.
 	 */
 	int (*flush)(void *context, bool write);
-	void (*flush_lost)(void *context);
 	void *flush_context;
 };
 

@@ -345,10 +345,11 @@ static bool run_round(struct dmr_target *c)
 	if (!bios && !moves && !round.last)
 		return false;
 
-	dmr_flush_mark(c, DMR_SPARE);
 	/* Bios keep the device live, requests don't. */
 	if (moves || round.last)
 		mutex_lock(&c->live);
+	/* Behind the lock: under it a suspend flushes as well. */
+	dmr_flush_mark(c, DMR_SPARE);
 	c->round = &round;
 	if (bios || moves)
 		serve_all(c);

@@ -201,6 +201,7 @@ void dmr_metadata_changed(struct dmr_target *c)
 	u32 before = dmr_meta(c).valid;
 	struct dmr_meta_status now;
 
+	dmr_flush_settle(c);
 	dmr_metadata_loaded(c);
 	now = dmr_meta(c);
 

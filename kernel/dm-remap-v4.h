@@ -112,13 +112,21 @@ struct dmr_flushes {
 	struct srcu_struct under_way;
 	bool made;		/* under_way is */
 	bool aside;		/* closed or lost. WRITE_ONCE under the target's lock */
-	atomic_t failed;	/* applications', ever; raised before they end */
-	int mark;		/* worker: failed as of dmr_flush_mark() */
+	atomic_t failed;	/* anybody's, ever; applications' raise it before they end */
 
 	/* Protected by the target's lock. */
 	bool closed;		/* the worker flushes */
 	bool lost;		/* a flush of the worker's failed, the next has to tell */
 	struct bio_list waiting;	/* applications', while it is closed */
+};
+
+/* The same, what only the worker has to do with. */
+struct dmr_flush_marks {
+	int data;		/* failed as of dmr_flush_mark(), for data */
+	int blocks;		/* and for metadata: of its last flush, if that was later */
+	bool data_safe;		/* the data was flushed since the last settling */
+	bool undecided;		/* a block or a flush failed; the gate stays closed */
+	bool explained;		/* ... a block */
 };
 
 struct dmr_target {
@@ -146,6 +154,7 @@ struct dmr_target {
 	struct dmr_hold hold;		/* RCU, see there */
 
 	struct dmr_flushes flushes[DMR_NR_DEVICES];
+	struct dmr_flush_marks marks[DMR_NR_DEVICES];
 
 	struct mutex live;		/* md does not come or go under it */
 
@@ -262,8 +271,11 @@ int dmr_flush_main(struct dmr_target *c);
 /* For the metadata: flush the spare, after writing what is dirty if @write. */
 int dmr_flush_spare(void *context, bool write);
 
-/* ... and it turned out that of these two it was the flush that failed. */
-void dmr_flush_lost(void *context);
+/*
+ * Behind whatever was done to the metadata: if there was an error, was it that of a
+ * flush? Till then applications' flushes may wait.
+ */
+void dmr_flush_settle(struct dmr_target *c);
 
 /* dm-remap-v4-activate.c */
 int dmr_activate(struct dmr_target *c);

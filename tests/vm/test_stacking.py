@@ -84,12 +84,41 @@ def test_who_syncs_next_hears_of_a_flush_of_ours_that_failed(guest: Guest) -> No
     guest.flush(device)
 
 
+@pytest.mark.parametrize("flushes", range(3))
+def test_a_flush_of_a_commit_that_fails_once_is_told(guest: Guest, flushes: int) -> None:
+    """Of the data, of the one copy's shadow, or of its header: that it goes well when it is tried
+    again says nothing of what others had written."""
+    device = create(guest, "copies", 1)
+    guest.flush(device)
+    guest.machine.spare.fail_flushes(after=flushes)
+    assert refused(guest, "remap", 2000) == (flushes == 0)
+    with pytest.raises(OSError, match="Input/output error"):
+        guest.flush(device)
+    guest.flush(device)
+    assert message(guest, "remap", 3000) == "Remapped 1 sectors"
+    guest.flush(device)
+
+
+@pytest.mark.parametrize("block", [0, 2])
+def test_a_bad_block_of_the_only_copy_is_no_flush_that_failed(guest: Guest, block: int) -> None:
+    """Its header, or the shadow of that; also when nothing else is left to try."""
+    device = create(guest, "copies", 1)
+    guest.machine.spare.fail(8 * block, on="write")
+    assert refused(guest, "remap", 2000)
+    guest.flush(device)
+    assert refused(guest, "repair")
+    guest.flush(device)
+    guest.machine.spare.heal()
+    message(guest, "repair")
+    guest.flush(device)
+
+
 def _until(happened: Callable[[], bool]) -> None:
     while not happened():
         time.sleep(0.01)
 
 
-def half_moved(guest: Guest) -> tuple[str, Job]:
+def half_moved(guest: Guest, before: Callable[[Guest], None] | None = None) -> tuple[str, Job]:
     """Two blocks of one commit are being moved.  Sector 1000 is on the spare, and held, but the other
     can't be read before the device `tail` is resumed."""
     size, half = int(guest.run("blockdev", "--getsz", guest.main).out), 262144
@@ -98,6 +127,8 @@ def half_moved(guest: Guest) -> tuple[str, Job]:
     guest.run("dmsetup", "create", "joined", stdin=joined)
     device = create(guest, main="/dev/mapper/joined")
     guest.wait_for_udev()
+    if before:
+        before(guest)
     spare = guest.machine.spare
     writes = spare.counters()["writes"]
     guest.run("dmsetup", "suspend", "tail")
@@ -106,10 +137,19 @@ def half_moved(guest: Guest) -> tuple[str, Job]:
     return device, moving
 
 
-def test_data_is_not_relied_on_behind_a_flush_that_failed(guest: Guest) -> None:
-    """An application's, between our write to the spare and our own flush, which goes well."""
-    device, moving = half_moved(guest)
+def restored(guest: Guest) -> None:
+    """A majority of the copies is taken for damaged, and none is."""
+    guest.machine.spare.fail([0, 256, 512], on="read")
+    assert message(guest, "restore").startswith("2 of 5")
+    guest.machine.spare.heal()
+
+
+@pytest.mark.parametrize("unread", [False, True])
+def test_data_is_not_relied_on_behind_a_flush_that_failed(guest: Guest, unread: bool) -> None:
+    """An application's, between our write to the spare and our own flush, which goes well; also if
+    copies have to be mended first, which are flushed as well."""
     spare = guest.machine.spare
+    device, moving = half_moved(guest, before=restored if unread else None)
     failed = spare.counters()["bad_flushes"]
     spare.die(on=None)
     syncing = guest.start("sync", device)
