@@ -14,8 +14,13 @@
  * other is under way. So while the worker flushes a device, applications' flushes
  * of that device wait, and before it begins it waits for those that are under way.
  *
- * dm_bufio_write_dirty_buffers() is blocks, then a flush, and one error for both.
- * There the gate stays closed until it is known what it was, see dmr_flush_settle().
+ * A REQ_FUA write is a write with a flush behind it where the device has a cache and
+ * can't do better, and one error for both. It waits as flushes do, its error is
+ * counted as theirs, and the worker, which finds out whether it was that of a block,
+ * never sends one.
+ *
+ * So is dm_bufio_write_dirty_buffers(): blocks, then a flush, and one error. There
+ * the gate stays closed until it is known what it was, see dmr_flush_settle().
  */
 #include <linux/blkdev.h>
 #include <linux/dm-bufio.h>
@@ -116,6 +121,59 @@ int dmr_map_flush(struct dmr_target *c, struct bio *bio)
 	return DM_MAPIO_REMAPPED;
 }
 
+/* Of a device that is a stack of others nobody knows what REQ_FUA becomes there. */
+static bool fua_flushes(struct block_device *bdev)
+{
+	return bdev_write_cache(bdev) &&
+	       !(queue_is_mq(bdev_get_queue(bdev)) && bdev_fua(bdev));
+}
+
+bool dmr_map_fua(struct dmr_target *c, struct bio *bio)
+{
+	enum dmr_device dev = bio->bi_bdev == c->spare->bdev ? DMR_SPARE : DMR_MAIN;
+	struct dmr_flushes *f = &c->flushes[dev];
+	struct dmr_bio *pb = dmr_bio(bio);
+	unsigned int epoch = pb->epoch;
+	unsigned long flags;
+	bool wait;
+	int idx;
+
+	if (!fua_flushes(bio->bi_bdev))
+		return true;
+	idx = __srcu_read_lock(&f->under_way);
+	__release(&f->under_way);	/* for sparse: not on return */
+	pb->epoch = DMR_FUA + 4 * dev + 2 * idx + epoch;
+	/* As in get_under_way(). */
+	if (likely(!READ_ONCE(f->aside)))
+		return true;
+	/*
+	 * Who closes the gate behind this waits for us. It may be open, and the next
+	 * flush have to tell of one that was lost: that is not for a write.
+	 */
+	spin_lock_irqsave(&c->lock, flags);
+	wait = f->closed;
+	if (wait) {
+		pb->epoch = epoch;
+		end_under_way(f, idx);
+		bio_list_add(&f->waiting_fua, bio);
+	}
+	spin_unlock_irqrestore(&c->lock, flags);
+	return !wait;
+}
+
+enum dmr_device dmr_fua_ended(struct dmr_target *c, unsigned int epoch,
+			      blk_status_t error)
+{
+	enum dmr_device dev = (epoch - DMR_FUA) / 4;
+	struct dmr_flushes *f = &c->flushes[dev];
+
+	/* As in dmr_flush_ended(). What would have to wait has not been begun. */
+	if (error && error != BLK_STS_AGAIN)
+		atomic_inc(&f->failed);
+	end_under_way(f, epoch >> 1 & 1);
+	return dev;
+}
+
 /* ------------------------------------------------------------ the worker's */
 
 void dmr_flush_mark(struct dmr_target *c, enum dmr_device dev)
@@ -145,12 +203,14 @@ static void close_gate(struct dmr_target *c, struct dmr_flushes *f)
 
 static void open_gate(struct dmr_target *c, struct dmr_flushes *f, bool lost)
 {
-	struct bio_list waiting;
+	struct bio_list waiting, fua;
 	struct bio *bio;
 
 	spin_lock_irq(&c->lock);
 	waiting = f->waiting;
 	bio_list_init(&f->waiting);
+	fua = f->waiting_fua;
+	bio_list_init(&f->waiting_fua);
 	f->closed = false;
 	/* All that wait have to tell. If there are none the next that comes. */
 	lost = lost || f->lost;
@@ -164,6 +224,9 @@ static void open_gate(struct dmr_target *c, struct dmr_flushes *f, bool lost)
 		else if (dmr_map_flush(c, bio) == DM_MAPIO_REMAPPED)
 			submit_bio_noacct(bio);
 	}
+	while ((bio = bio_list_pop(&fua)))
+		if (dmr_map_fua(c, bio))
+			submit_bio_noacct(bio);
 }
 
 /* One that failed, if it is @lost, is counted before the gate opens. */
@@ -172,6 +235,26 @@ static void count_and_open(struct dmr_target *c, struct dmr_flushes *f, bool los
 	if (lost)
 		atomic_inc(&f->failed);
 	open_gate(c, f, lost);
+}
+
+int dmr_flushes_failed(struct dmr_target *c, enum dmr_device dev)
+{
+	/* As in dmr_flush_mark(). */
+	return atomic_read_acquire(&c->flushes[dev].failed);
+}
+
+int dmr_flush_device(struct dmr_target *c, enum dmr_device dev)
+{
+	struct block_device *bdev = (dev == DMR_MAIN ? c->main : c->spare)->bdev;
+	struct dmr_flushes *f = &c->flushes[dev];
+	int r;
+
+	if (!bdev_write_cache(bdev))
+		return 0;
+	close_gate(c, f);
+	r = blkdev_issue_flush(bdev);
+	count_and_open(c, f, r);
+	return r;
 }
 
 int dmr_flush_main(struct dmr_target *c)
@@ -263,4 +346,14 @@ void dmr_flush_settle(struct dmr_target *c)
 		count_and_open(c, &c->flushes[DMR_SPARE], lost);
 	}
 	dmr_flush_mark(c, DMR_SPARE);
+}
+
+void dmr_flush_lost(struct dmr_target *c, enum dmr_device dev)
+{
+	struct dmr_flushes *f = &c->flushes[dev];
+
+	spin_lock_irq(&c->lock);
+	f->lost = true;
+	WRITE_ONCE(f->aside, true);
+	spin_unlock_irq(&c->lock);
 }

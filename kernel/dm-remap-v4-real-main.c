@@ -178,6 +178,7 @@ static noinline int keep(struct dmr_target *c, struct bio *bio,
 	if (way == DMR_DEFER) {
 		pb->iter = bio->bi_iter;
 		pb->error = BLK_STS_OK;
+		pb->suspect = 0;
 		if (bio->bi_opf & REQ_NOWAIT)
 			bio_wouldblock_error(bio);
 		else if (bio->bi_opf & REQ_RAHEAD)
@@ -188,15 +189,12 @@ static noinline int keep(struct dmr_target *c, struct bio *bio,
 	return DM_MAPIO_SUBMITTED;
 }
 
-static int dmr_map_bio(struct dm_target *ti, struct bio *bio)
+static __always_inline int map_data(struct dm_target *ti, struct dmr_target *c,
+				    struct bio *bio)
 {
-	struct dmr_target *c = ti->private;
 	enum dmr_route way = DMR_TO_MAIN;
 	unsigned int epoch;
 	struct dmr_bio *pb;
-
-	if (unlikely(bio->bi_opf & REQ_PREFLUSH))
-		return dmr_map_flush(c, bio);
 
 	bio->bi_iter.bi_sector = dm_target_offset(ti, bio->bi_iter.bi_sector);
 	pb = dmr_bio(bio);
@@ -212,6 +210,27 @@ static int dmr_map_bio(struct dm_target *ti, struct bio *bio)
 		return keep(c, bio, pb, way);
 	bio_set_dev(bio, (way == DMR_TO_MAIN ? c->main : c->spare)->bdev);
 	return DM_MAPIO_REMAPPED;
+}
+
+/* A flush, or a write that may have one behind it. */
+static noinline int map_flushing(struct dm_target *ti, struct dmr_target *c,
+				 struct bio *bio)
+{
+	int r;
+
+	if (bio->bi_opf & REQ_PREFLUSH)
+		return dmr_map_flush(c, bio);
+	r = map_data(ti, c, bio);
+	return r == DM_MAPIO_REMAPPED && !dmr_map_fua(c, bio) ? DM_MAPIO_SUBMITTED : r;
+}
+
+static int dmr_map_bio(struct dm_target *ti, struct bio *bio)
+{
+	struct dmr_target *c = ti->private;
+
+	if (unlikely(bio->bi_opf & (REQ_PREFLUSH | REQ_FUA)))
+		return map_flushing(ti, c, bio);
+	return map_data(ti, c, bio);
 }
 
 /* -------------------------------------------------------------- a bio, out */
@@ -249,9 +268,12 @@ bool dmr_whole_blocks(const struct dmr_target *c, sector_t sector, sector_t len)
 	return !((sector | len) & (c->block - 1));
 }
 
-/* The worker waits for bios to end, or this one failed. */
+/*
+ * The worker waits for bios to end, or this one failed: @suspect says of which
+ * device, + 1, that may be a flush, or 0.
+ */
 static noinline int end_slowly(struct dmr_target *c, struct bio *bio,
-			       blk_status_t error)
+			       blk_status_t error, u8 suspect)
 {
 	struct dmr_bio *pb = dmr_bio(bio);
 
@@ -265,8 +287,27 @@ static noinline int end_slowly(struct dmr_target *c, struct bio *bio,
 	/* It comes here once more, when the worker is done with it. */
 	pb->epoch = DMR_UNCOUNTED;
 	pb->error = error;
+	pb->suspect = suspect;
 	defer_bio(c, bio);
 	return DM_ENDIO_INCOMPLETE;
+}
+
+/* A flush, a write with one behind it, or finished by ourselves. */
+static noinline int end_other(struct dmr_target *c, struct bio *bio,
+			      blk_status_t error)
+{
+	unsigned int epoch = dmr_bio(bio)->epoch;
+	u8 suspect;
+
+	if (epoch < DMR_FUA) {
+		if (epoch >= DMR_FLUSH)
+			dmr_flush_ended(c, epoch, error);
+		return DM_ENDIO_DONE;
+	}
+	suspect = dmr_fua_ended(c, epoch, error) + 1;
+	if (dmr_hold_uncount(&c->hold, epoch & 1) || error)
+		return end_slowly(c, bio, error, suspect);
+	return DM_ENDIO_DONE;
 }
 
 static int dmr_end_io(struct dm_target *ti, struct bio *bio, blk_status_t *error)
@@ -274,15 +315,12 @@ static int dmr_end_io(struct dm_target *ti, struct bio *bio, blk_status_t *error
 	struct dmr_target *c = ti->private;
 	unsigned int epoch = dmr_bio(bio)->epoch;
 
-	if (unlikely(epoch >= DMR_UNCOUNTED)) {
-		if (epoch >= DMR_FLUSH)
-			dmr_flush_ended(c, epoch, *error);
-		return DM_ENDIO_DONE;	/* that, or finished by ourselves */
-	}
+	if (unlikely(epoch >= DMR_UNCOUNTED))
+		return end_other(c, bio, *error);
 
 	/* Its I/O is over, also if the worker looks into it next. */
 	if (unlikely(dmr_hold_uncount(&c->hold, epoch) || *error))
-		return end_slowly(c, bio, *error);
+		return end_slowly(c, bio, *error, 0);
 	return DM_ENDIO_DONE;
 }
 

@@ -127,7 +127,7 @@ static blk_status_t serve(struct dmr_target *c, struct bio *bio)
 	struct dmr_data data = {
 		.bio = bio,
 		.iter = pb->iter,
-		.flags = bio->bi_opf & (REQ_FUA | REQ_META | REQ_PRIO),
+		.flags = bio->bi_opf & (REQ_META | REQ_PRIO),
 		.failed = pb->error,
 	};
 	sector_t sector = pb->iter.bi_sector;
@@ -154,6 +154,9 @@ static blk_status_t serve(struct dmr_target *c, struct bio *bio)
 			status = write_zeroes(c, bio, sector, len);
 		if (status == BLK_STS_NOSPC)
 			tell_full(c);
+		/* No block is bad: it was the flush behind it, and its only report. */
+		if (!status && pb->suspect && c->txn->nr == savepoint)
+			dmr_flush_lost(c, pb->suspect - 1);
 		if (!status)
 			status = believe_writes(c, savepoint);
 		else
@@ -195,7 +198,8 @@ static bool passes_now(struct dmr_target *c, struct bio *bio)
 	rcu_read_lock_sched();
 	route = dmr_route_bio(c, bio, false);
 	rcu_read_unlock_sched();
-	if (dmr_follow_route(c, bio, route))
+	if (dmr_follow_route(c, bio, route) &&
+	    (!(bio->bi_opf & REQ_FUA) || dmr_map_fua(c, bio)))
 		submit_bio_noacct(bio);
 	return route != DMR_DEFER;
 }
@@ -312,6 +316,37 @@ static void serve_all(struct dmr_target *c)
 	hold_end(c);
 }
 
+static bool wrote(const struct bio *bio)
+{
+	return !bio->bi_status && op_is_write(bio_op(bio)) &&
+	       bio_op(bio) != REQ_OP_DISCARD;
+}
+
+/*
+ * What was REQ_FUA is to be stable, wherever it went. The flush of one device may
+ * tell of what is on the other only: which bio went where nobody keeps.
+ */
+static void flush_fua(struct dmr_target *c, struct dmr_round *round)
+{
+	bool any = false, failed;
+	unsigned int dev;
+	struct bio *bio;
+
+	bio_list_for_each(bio, &round->bios)
+		any |= wrote(bio) && bio->bi_opf & REQ_FUA;
+	if (!any)
+		return;
+	failed = dmr_flush_device(c, DMR_MAIN);
+	failed |= dmr_flush_device(c, DMR_SPARE);
+	for (dev = 0; dev < DMR_NR_DEVICES; dev++)
+		failed |= dmr_flushes_failed(c, dev) != round->failed[dev];
+	if (!failed)
+		return;
+	bio_list_for_each(bio, &round->bios)
+		if (wrote(bio) && bio->bi_opf & REQ_FUA)
+			bio->bi_status = BLK_STS_IOERR;
+}
+
 static void answer_all(struct dmr_round *round)
 {
 	struct dmr_request *req, *next;
@@ -350,12 +385,15 @@ static bool run_round(struct dmr_target *c)
 		mutex_lock(&c->live);
 	/* Behind the lock: under it a suspend flushes as well. */
 	dmr_flush_mark(c, DMR_SPARE);
+	round.failed[DMR_MAIN] = dmr_flushes_failed(c, DMR_MAIN);
+	round.failed[DMR_SPARE] = dmr_flushes_failed(c, DMR_SPARE);
 	c->round = &round;
 	if (bios || moves)
 		serve_all(c);
 	if (round.last)
 		dmr_run_request(c, round.last);
 	c->round = NULL;
+	flush_fua(c, &round);
 	answer_all(&round);
 	if (c->md)
 		dmr_txn_refill(c);

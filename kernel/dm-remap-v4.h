@@ -90,17 +90,18 @@ struct dmr_txn {
 	struct dmr_record first[DMR_TXN_RECORDS];
 };
 
+enum dmr_device {		/* as core numbers the flushes */
+	DMR_MAIN,
+	DMR_SPARE,
+	DMR_NR_DEVICES,
+};
+
 /* What is served together, and shares commits. Worker. */
 struct dmr_round {
 	struct bio_list bios;
 	struct list_head requests;	/* that move blocks */
 	struct dmr_request *last;	/* any other, behind all that; or NULL */
-};
-
-enum dmr_device {		/* as core numbers the flushes */
-	DMR_MAIN,
-	DMR_SPARE,
-	DMR_NR_DEVICES,
+	int failed[DMR_NR_DEVICES];	/* flushes, before anything of it was written */
 };
 
 /* Of one device; see dm-remap-v4-flush.c. */
@@ -116,8 +117,9 @@ struct dmr_flushes {
 
 	/* Protected by the target's lock. */
 	bool closed;		/* the worker flushes */
-	bool lost;		/* a flush of the worker's failed, the next has to tell */
-	struct bio_list waiting;	/* applications', while it is closed */
+	bool lost;		/* a flush failed that nobody heard of, the next has to tell */
+	struct bio_list waiting;	/* applications' flushes, while it is closed */
+	struct bio_list waiting_fua;	/* and writes with a flush behind them */
 };
 
 /* The same, what only the worker has to do with. */
@@ -201,12 +203,19 @@ struct dmr_target {
 /* In place of an epoch: of a flush, with its device and its side of under_way. */
 #define DMR_FLUSH	4
 
-/* Per bio, in dm's per-bio data. */
+/* Of a write with a flush behind it: these, and the epoch. */
+#define DMR_FUA		8
+
+/*
+ * Per bio, in dm's per-bio data. @suspect: its error may be that of a flush of this
+ * device, + 1, or else 0.
+ */
 struct dmr_bio {
 	struct bvec_iter iter;	/* as mapped; bi_sector counts on main */
 	u8 epoch;		/* for dmr_hold_uncount(), DMR_UNCOUNTED, or from DMR_FLUSH on */
 	bool in_txn;		/* worker: it may succeed only if the commit does */
 	blk_status_t error;	/* what it failed with; 0 if merely deferred */
+	u8 suspect;		/* see above */
 };
 
 static inline struct dmr_bio *dmr_bio(struct bio *bio)
@@ -218,7 +227,7 @@ static inline struct dmr_bio *dmr_bio(struct bio *bio)
 struct dmr_data {
 	struct bio *bio;	/* owns the pages */
 	struct bvec_iter iter;	/* where in them; bi_sector is not used */
-	blk_opf_t flags;	/* REQ_FUA and the like, for writes */
+	blk_opf_t flags;	/* REQ_META and the like, for writes; never REQ_FUA */
 	bool failed;		/* all of it, as one request, just now */
 };
 
@@ -264,6 +273,15 @@ void dmr_flush_exit(struct dmr_target *c);
 int dmr_map_flush(struct dmr_target *c, struct bio *bio);
 void dmr_flush_ended(struct dmr_target *c, unsigned int epoch, blk_status_t error);
 
+/*
+ * @bio, a REQ_FUA write, has its device and is counted. False: it waits, and will be
+ * submitted. Behind this its epoch may be one from DMR_FUA on: dmr_fua_ended() undoes
+ * that, and returns the device.
+ */
+bool dmr_map_fua(struct dmr_target *c, struct bio *bio);
+enum dmr_device dmr_fua_ended(struct dmr_target *c, unsigned int epoch,
+			      blk_status_t error);
+
 /* Worker: what it writes to @dev from here on, its next flush is to make durable. */
 void dmr_flush_mark(struct dmr_target *c, enum dmr_device dev);
 int dmr_flush_main(struct dmr_target *c);
@@ -276,6 +294,13 @@ int dmr_flush_spare(void *context, bool write);
  * flush? Till then applications' flushes may wait.
  */
 void dmr_flush_settle(struct dmr_target *c);
+
+/* A flush of @dev failed and nobody heard of it: the next one is to tell. */
+void dmr_flush_lost(struct dmr_target *c, enum dmr_device dev);
+
+/* How many have failed ever? And flush what was written, whoever wrote it. */
+int dmr_flushes_failed(struct dmr_target *c, enum dmr_device dev);
+int dmr_flush_device(struct dmr_target *c, enum dmr_device dev);
 
 /* dm-remap-v4-activate.c */
 int dmr_activate(struct dmr_target *c);

@@ -113,6 +113,80 @@ def test_a_bad_block_of_the_only_copy_is_no_flush_that_failed(guest: Guest, bloc
     guest.flush(device)
 
 
+def _write_synchronously(device: str, sector: int, size: int) -> int:
+    """In the guest: one asynchronous write of "durable.", direct and O_DSYNC, which the kernel sends as
+    REQ_FUA and without a flush of its own behind it.  0 or the error."""
+    import ctypes
+    import mmap
+    import os
+    import struct
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    setup, getevents, submit, rwf_dsync = 206, 208, 209, 2
+    context = ctypes.c_ulong(0)
+    assert libc.syscall(setup, 1, ctypes.byref(context)) == 0
+    fd = os.open(device, os.O_WRONLY | os.O_DIRECT)
+    try:
+        with mmap.mmap(-1, size) as buffer:
+            buffer[:] = b"durable." * (size // 8)
+            here = ctypes.c_char.from_buffer(buffer)
+            # struct iocb: data, key, flags, opcode PWRITE, priority, fd, buffer, bytes, offset.
+            words = (0, 0, rwf_dsync, 1, 0, fd, ctypes.addressof(here), size, sector * 512, 0, 0, 0)
+            iocb = ctypes.create_string_buffer(struct.pack("<QIIHhIQQqQII", *words))
+            queue = (ctypes.c_void_p * 1)(ctypes.addressof(iocb))
+            assert libc.syscall(submit, context, 1, queue) == 1
+            event = ctypes.create_string_buffer(32)
+            assert libc.syscall(getevents, context, 1, 1, event, None) == 1
+            del here
+            written: int = struct.unpack("<QQqq", event.raw)[2]
+            return 0 if written == size else -written
+    finally:
+        os.close(fd)
+        libc.syscall(207, context)
+
+
+def test_a_flush_behind_a_write_that_fails_is_told(guest: Guest) -> None:
+    """These disks don't know REQ_FUA: the kernel sends a flush behind the write, and has one error
+    for both.  The write goes well when it is tried again; what others had written may be lost."""
+    device = create(guest)
+    message(guest, "remap", 1000, 8)
+    guest.flush(device)
+    for sector, disk in ((0, guest.machine.main), (1000, guest.machine.spare)):
+        guest.write(device, sector, b"dirty..." * 64)
+        failed = disk.counters()["bad_flushes"]
+        disk.fail_flushes()
+        assert guest.call(_write_synchronously, device, sector, 4096) == 0
+        assert disk.counters()["bad_flushes"] == failed + 1
+        with pytest.raises(OSError, match="Input/output error"):
+            guest.flush(device)
+        assert guest.call(_write_synchronously, device, sector, 4096) == 0
+        guest.flush(device)
+    assert mappings(guest) == 8 and pending(extents(guest)) == []
+
+
+def test_a_bad_block_is_no_flush_that_failed(guest: Guest) -> None:
+    device = create(guest)
+    guest.flush(device)
+    guest.machine.main.fail(2003, on="write")
+    assert guest.call(_write_synchronously, device, 2000, 4096) == 0
+    guest.flush(device)
+    assert remapped(extents(guest)) == [2003]
+
+
+def test_what_is_written_synchronously_over_a_bad_block_is_stable(guest: Guest) -> None:
+    box = guest.machine
+    device = create(guest)
+    guest.write(device, 2000, b"old....." * 64 * 8)
+    guest.flush(device)
+    box.main.fail(2003, on="write")
+    assert guest.call(_write_synchronously, device, 2000, 4096) == 0
+    box.power_cut(seed=1, keep=0)
+    guest = box.boot()
+    create(guest)
+    assert guest.read(device, 2000, 8) == b"durable." * 64 * 8
+    assert remapped(extents(guest)) == [2003]
+
+
 def _until(happened: Callable[[], bool]) -> None:
     while not happened():
         time.sleep(0.01)
@@ -187,8 +261,8 @@ def test_read_ahead_does_not_wait_for_the_worker(guest: Guest) -> None:
 def test_syncs_and_remaps_go_on_beside_each_other(guest: Guest) -> None:
     device = create(guest)
     syncing = [
-        guest.start_sh(f"for i in {{1..40}}; do dd if=/dev/zero of={device} count=1 conv=fsync,notrunc; done")
-        for _ in range(2)
+        guest.start_sh(f"for i in {{1..40}}; do dd if=/dev/zero of={device} count=1 conv=notrunc,{how}; done")
+        for how in 2 * ("fsync", "notrunc oflag=direct,dsync seek=8002")
     ]
     for sector in range(8000, 8800, 40):
         assert message(guest, "remap", sector, 8, sector + 16, 8) == "Remapped 16 sectors"
