@@ -83,6 +83,30 @@ void dmr_flush_ended(struct dmr_target *c, unsigned int epoch, blk_status_t erro
 	end_under_way(f, epoch & 1);
 }
 
+/*
+ * Of a flush and a write with data core hears the flush's error, and goes on with the
+ * write, which is REQ_FUA most likely: then that one tells. Under the target's lock.
+ */
+static void tell(struct dmr_target *c)
+{
+	WRITE_ONCE(c->tell_fua, true);
+}
+
+bool dmr_flush_tells_fua(struct dmr_target *c)
+{
+	unsigned long flags;
+	bool tells;
+
+	/* Set before the flush ended behind which this write was sent. */
+	if (likely(!READ_ONCE(c->tell_fua)))
+		return false;
+	spin_lock_irqsave(&c->lock, flags);
+	tells = c->tell_fua;
+	WRITE_ONCE(c->tell_fua, false);
+	spin_unlock_irqrestore(&c->lock, flags);
+	return tells;
+}
+
 /* The worker is at it, or has lost something. False: that is over, try again. */
 static bool kept_aside(struct dmr_target *c, struct dmr_flushes *f, struct bio *bio)
 {
@@ -97,6 +121,8 @@ static bool kept_aside(struct dmr_target *c, struct dmr_flushes *f, struct bio *
 		lost = f->lost;
 		f->lost = false;
 		WRITE_ONCE(f->aside, false);
+		if (lost)
+			tell(c);
 	}
 	spin_unlock_irqrestore(&c->lock, flags);
 	if (lost)
@@ -216,6 +242,8 @@ static void open_gate(struct dmr_target *c, struct dmr_flushes *f, bool lost)
 	lost = lost || f->lost;
 	f->lost = lost && bio_list_empty(&waiting);
 	WRITE_ONCE(f->aside, f->lost);
+	if (lost && !f->lost)
+		tell(c);
 	spin_unlock_irq(&c->lock);
 
 	while ((bio = bio_list_pop(&waiting))) {

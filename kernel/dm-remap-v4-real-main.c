@@ -220,6 +220,11 @@ static noinline int map_flushing(struct dm_target *ti, struct dmr_target *c,
 
 	if (bio->bi_opf & REQ_PREFLUSH)
 		return dmr_map_flush(c, bio);
+	if (dmr_flush_tells_fua(c)) {
+		dmr_bio(bio)->epoch = DMR_UNCOUNTED;
+		bio_io_error(bio);
+		return DM_MAPIO_SUBMITTED;
+	}
 	r = map_data(ti, c, bio);
 	return r == DM_MAPIO_REMAPPED && !dmr_map_fua(c, bio) ? DM_MAPIO_SUBMITTED : r;
 }

@@ -181,6 +181,7 @@ struct dmr_target {
 	spinlock_t lock;		/* protects what follows; irqsave */
 	struct bio_list deferred;	/* to the worker, in order of arrival */
 	struct list_head requests;	/* struct dmr_request, likewise */
+	bool tell_fua;			/* WRITE_ONCE; see dmr_flush_tells_fua() */
 	struct dmr_meta_status meta;	/* as of the last commit */
 	struct dmr_event event[DMR_NR_ACTIONS];
 	unsigned long next_events;	/* jiffies, not before */
@@ -272,6 +273,9 @@ int dmr_flush_init(struct dmr_target *c);
 void dmr_flush_exit(struct dmr_target *c);
 int dmr_map_flush(struct dmr_target *c, struct bio *bio);
 void dmr_flush_ended(struct dmr_target *c, unsigned int epoch, blk_status_t error);
+
+/* A write is to fail for a flush of whose failure nobody heard. */
+bool dmr_flush_tells_fua(struct dmr_target *c);
 
 /*
  * @bio, a REQ_FUA write, has its device and is counted. False: it waits, and will be

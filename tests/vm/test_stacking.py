@@ -1,6 +1,7 @@
 """The device among others: flushes go down to both disks, limits come up from both, and
 dmsetup and dmremapctl say the same about it."""
 
+import errno
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -159,6 +160,8 @@ def test_a_flush_behind_a_write_that_fails_is_told(guest: Guest) -> None:
         assert disk.counters()["bad_flushes"] == failed + 1
         with pytest.raises(OSError, match="Input/output error"):
             guest.flush(device)
+        # Once more, in place of one whose preflush that may have been.
+        assert guest.call(_write_synchronously, device, sector, 4096) == errno.EIO
         assert guest.call(_write_synchronously, device, sector, 4096) == 0
         guest.flush(device)
     assert mappings(guest) == 8 and pending(extents(guest)) == []
@@ -185,6 +188,25 @@ def test_what_is_written_synchronously_over_a_bad_block_is_stable(guest: Guest) 
     create(guest)
     assert guest.read(device, 2000, 8) == b"durable." * 64 * 8
     assert remapped(extents(guest)) == [2003]
+
+
+def test_a_journal_hears_of_a_flush_that_failed(guest: Guest) -> None:
+    """Of the flush before a commit block, in one request with it, core hears only how that of the
+    block ended."""
+    device = create(guest)
+    guest.sh(
+        f"""
+        mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 {device}
+        mkdir -p /tmp/here
+        mount -o errors=remount-ro {device} /tmp/here
+        echo first >/tmp/here/file
+        sync /tmp/here/file
+        """
+    )
+    guest.machine.spare.fail_flushes()
+    assert refused(guest, "remap", 2000)
+    assert guest.sh("echo second >/tmp/here/other; sync /tmp/here/other", check=False).rc != 0
+    guest.run("umount", "/tmp/here")
 
 
 def _until(happened: Callable[[], bool]) -> None:
