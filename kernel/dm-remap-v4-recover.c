@@ -155,7 +155,7 @@ static blk_status_t serve(struct dmr_target *c, struct bio *bio)
 		if (status == BLK_STS_NOSPC)
 			tell_full(c);
 		/* No block is bad: it was the flush behind it, and its only report. */
-		if (!status && pb->suspect && c->txn->nr == savepoint)
+		if (!status && pb->error && pb->suspect && c->txn->nr == savepoint)
 			dmr_flush_lost(c, pb->suspect - 1);
 		if (!status)
 			status = believe_writes(c, savepoint);
@@ -329,7 +329,6 @@ static bool wrote(const struct bio *bio)
 static void flush_fua(struct dmr_target *c, struct dmr_round *round)
 {
 	bool any = false, failed;
-	unsigned int dev;
 	struct bio *bio;
 
 	bio_list_for_each(bio, &round->bios)
@@ -338,8 +337,6 @@ static void flush_fua(struct dmr_target *c, struct dmr_round *round)
 		return;
 	failed = dmr_flush_device(c, DMR_MAIN);
 	failed |= dmr_flush_device(c, DMR_SPARE);
-	for (dev = 0; dev < DMR_NR_DEVICES; dev++)
-		failed |= dmr_flushes_failed(c, dev) != round->failed[dev];
 	if (!failed)
 		return;
 	bio_list_for_each(bio, &round->bios)
@@ -347,13 +344,52 @@ static void flush_fua(struct dmr_target *c, struct dmr_round *round)
 			bio->bi_status = BLK_STS_IOERR;
 }
 
-static void answer_all(struct dmr_round *round)
+/*
+ * What was written in this round and not yet answered may be lost with a flush that
+ * failed meanwhile, of which only its own sender hears. So it is written once more,
+ * where it lives now; by itself if nothing is in the way.
+ */
+static bool write_again(struct dmr_target *c, struct bio *bio)
 {
+	struct dmr_bio *pb = dmr_bio(bio);
+
+	/* Not for ever: then the next flush tells. */
+	if (!pb->error && pb->suspect)
+		return false;
+	pb->error = BLK_STS_OK;
+	pb->suspect = 1;
+	bio->bi_opf &= ~REQ_NOWAIT;
+	spin_lock_irq(&c->lock);
+	bio_list_add(&c->deferred, bio);
+	spin_unlock_irq(&c->lock);
+	return true;
+}
+
+/* Likewise; @bio was written twice. */
+static void answer_in_doubt(struct dmr_target *c, struct bio *bio)
+{
+	unsigned int dev;
+
+	for (dev = 0; dev < DMR_NR_DEVICES; dev++)
+		dmr_flush_lost(c, dev);
+	if (bio->bi_opf & REQ_FUA)
+		bio->bi_status = BLK_STS_IOERR;
+	bio_endio(bio);
+}
+
+static void answer_all(struct dmr_target *c, struct dmr_round *round)
+{
+	bool lost = dmr_flushes_failed(c, DMR_MAIN) != round->failed[DMR_MAIN] ||
+		    dmr_flushes_failed(c, DMR_SPARE) != round->failed[DMR_SPARE];
 	struct dmr_request *req, *next;
 	struct bio *bio;
 
-	while ((bio = bio_list_pop(&round->bios)))
-		bio_endio(bio);
+	while ((bio = bio_list_pop(&round->bios))) {
+		if (!lost || !wrote(bio))
+			bio_endio(bio);
+		else if (!write_again(c, bio))
+			answer_in_doubt(c, bio);
+	}
 	/* The asker's memory: it may be gone once it is told. */
 	list_for_each_entry_safe(req, next, &round->requests, list)
 		complete(&req->done);
@@ -394,7 +430,7 @@ static bool run_round(struct dmr_target *c)
 		dmr_run_request(c, round.last);
 	c->round = NULL;
 	flush_fua(c, &round);
-	answer_all(&round);
+	answer_all(c, &round);
 	if (c->md)
 		dmr_txn_refill(c);
 	if (moves || round.last)

@@ -208,8 +208,9 @@ struct dmr_target {
 #define DMR_FUA		8
 
 /*
- * Per bio, in dm's per-bio data. @suspect: its error may be that of a flush of this
- * device, + 1, or else 0.
+ * Per bio, in dm's per-bio data. @suspect, beside an error: that may be one of a flush
+ * of this device, + 1, or else 0. Without an error: it was written once, and is to be
+ * written again.
  */
 struct dmr_bio {
 	struct bvec_iter iter;	/* as mapped; bi_sector counts on main */

@@ -259,6 +259,52 @@ def test_data_is_not_relied_on_behind_a_flush_that_failed(guest: Guest, unread: 
     guest.flush(device)
 
 
+def test_what_was_written_before_a_flush_failed_is_written_again(guest: Guest) -> None:
+    """By the worker, which has not answered yet: it tells nobody else that an application's failed."""
+    size, half = int(guest.run("blockdev", "--getsz", guest.main).out), 262144
+    lines = [f"0 {half} linear {guest.main} 0"]
+    for name, start, end in (("first", half, half + 8192), ("second", half + 8192, size)):
+        guest.run("dmsetup", "create", name, "--table", f"0 {end - start} linear {guest.main} {start}")
+        lines.append(f"{start} {end - start} linear /dev/mapper/{name} 0")
+    guest.run("dmsetup", "create", "joined", stdin="\n".join(lines) + "\n")
+    device = create(guest, main="/dev/mapper/joined")
+    guest.wait_for_udev()
+    main, spare = guest.machine.main, guest.machine.spare
+
+    # The worker waits for the first; behind that come a write, which will go well now, and a move
+    # that waits for the second.
+    guest.run("dmsetup", "suspend", "first")
+    guest.run("dmsetup", "suspend", "second")
+    moves = [guest.start("dmsetup", "message", "mapped", 0, "remap", half + 1000, 8)]
+    asking = "until [ $(grep -ls dmr_ask /proc/[0-9]*/stack | wc -l) = {} ]; do sleep 0.1; done"
+    guest.sh(asking.format(1))
+    main.fail(2000, on="write")
+    bad = main.counters()["bad_writes"]
+    writing = guest.start(
+        *("dd", "if=/dev/zero", f"of={device}", "bs=4096", "count=1", "seek=250"),
+        *("oflag=direct", "conv=notrunc"),
+    )
+    _until(lambda: main.counters()["bad_writes"] > bad)
+    main.heal()
+    moves.append(guest.start("dmsetup", "message", "mapped", 0, "remap", half + 9000, 8))
+    guest.sh(asking.format(2))
+    writes = main.counters()["writes"]
+    guest.run("dmsetup", "resume", "first")
+    moves[0].wait()
+    _until(lambda: main.counters()["writes"] == writes + 1)
+
+    failed = spare.counters()["bad_flushes"]
+    spare.die(on=None)
+    syncing = guest.start("sync", device)
+    _until(lambda: spare.counters()["bad_flushes"] > failed)
+    spare.revive()
+    guest.run("dmsetup", "resume", "second")
+    writing.wait()
+    assert moves[1].wait(check=False).rc != 0 and syncing.wait(check=False).rc != 0
+    assert main.counters()["writes"] == writes + 2
+    guest.flush(device)
+
+
 def _read_ahead(path: str, offset: int, size: int) -> None:
     """In the guest: ask for read-ahead, which is under way, or over, behind this."""
     import os
