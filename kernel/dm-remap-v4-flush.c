@@ -27,10 +27,22 @@
 
 #include "dm-remap-v4.h"
 
+/* Readers end in interrupts, where tiny SRCU's count is not safe. */
+#ifdef CONFIG_TINY_SRCU
+#error "dm-remap-v4 needs tree SRCU: a kernel with CONFIG_SMP or CONFIG_PREEMPTION"
+#endif
+
+/* Two parts of one disk have one cache. */
+static struct dmr_flushes *flushes_of(struct dmr_target *c, enum dmr_device dev)
+{
+	return &c->flushes[c->one_disk ? DMR_MAIN : dev];
+}
+
 int dmr_flush_init(struct dmr_target *c)
 {
 	unsigned int i;
 
+	c->one_disk = c->main->bdev->bd_disk == c->spare->bdev->bd_disk;
 	for (i = 0; i < ARRAY_SIZE(c->flushes); i++) {
 		if (init_srcu_struct(&c->flushes[i].under_way))
 			return -ENOMEM;
@@ -134,7 +146,7 @@ static bool kept_aside(struct dmr_target *c, struct dmr_flushes *f, struct bio *
 int dmr_map_flush(struct dmr_target *c, struct bio *bio)
 {
 	enum dmr_device dev = dm_bio_get_target_bio_nr(bio);
-	struct dmr_flushes *f = &c->flushes[dev];
+	struct dmr_flushes *f = flushes_of(c, dev);
 	struct dmr_bio *pb = dmr_bio(bio);
 
 	bio_set_dev(bio, (dev == DMR_MAIN ? c->main : c->spare)->bdev);
@@ -157,7 +169,7 @@ static bool fua_flushes(struct block_device *bdev)
 bool dmr_map_fua(struct dmr_target *c, struct bio *bio)
 {
 	enum dmr_device dev = bio->bi_bdev == c->spare->bdev ? DMR_SPARE : DMR_MAIN;
-	struct dmr_flushes *f = &c->flushes[dev];
+	struct dmr_flushes *f = flushes_of(c, dev);
 	struct dmr_bio *pb = dmr_bio(bio);
 	unsigned int epoch = pb->epoch;
 	unsigned long flags;
@@ -191,7 +203,7 @@ enum dmr_device dmr_fua_ended(struct dmr_target *c, unsigned int epoch,
 			      blk_status_t error)
 {
 	enum dmr_device dev = (epoch - DMR_FUA) / 4;
-	struct dmr_flushes *f = &c->flushes[dev];
+	struct dmr_flushes *f = flushes_of(c, dev);
 
 	/* As in dmr_flush_ended(). What would have to wait has not been begun. */
 	if (error && error != BLK_STS_AGAIN)
@@ -204,7 +216,7 @@ enum dmr_device dmr_fua_ended(struct dmr_target *c, unsigned int epoch,
 
 void dmr_flush_mark(struct dmr_target *c, enum dmr_device dev)
 {
-	struct dmr_flushes *f = &c->flushes[dev];
+	struct dmr_flushes *f = flushes_of(c, dev);
 	struct dmr_flush_marks *m = &c->marks[dev];
 
 	/*
@@ -268,13 +280,13 @@ static void count_and_open(struct dmr_target *c, struct dmr_flushes *f, bool los
 int dmr_flushes_failed(struct dmr_target *c, enum dmr_device dev)
 {
 	/* As in dmr_flush_mark(). */
-	return atomic_read_acquire(&c->flushes[dev].failed);
+	return atomic_read_acquire(&flushes_of(c, dev)->failed);
 }
 
 int dmr_flush_device(struct dmr_target *c, enum dmr_device dev)
 {
 	struct block_device *bdev = (dev == DMR_MAIN ? c->main : c->spare)->bdev;
-	struct dmr_flushes *f = &c->flushes[dev];
+	struct dmr_flushes *f = flushes_of(c, dev);
 	int r;
 
 	if (!bdev_write_cache(bdev))
@@ -287,7 +299,7 @@ int dmr_flush_device(struct dmr_target *c, enum dmr_device dev)
 
 int dmr_flush_main(struct dmr_target *c)
 {
-	struct dmr_flushes *f = &c->flushes[DMR_MAIN];
+	struct dmr_flushes *f = flushes_of(c, DMR_MAIN);
 	bool others;
 	int r;
 
@@ -340,7 +352,7 @@ static int flush_blocks(struct dmr_target *c, struct dmr_flushes *f,
 int dmr_flush_spare(void *context, bool write)
 {
 	struct dmr_target *c = context;
-	struct dmr_flushes *f = &c->flushes[DMR_SPARE];
+	struct dmr_flushes *f = flushes_of(c, DMR_SPARE);
 	struct dmr_flush_marks *m = &c->marks[DMR_SPARE];
 	bool lost;
 	int r;
@@ -371,14 +383,14 @@ void dmr_flush_settle(struct dmr_target *c)
 	if (m->undecided) {
 		m->undecided = false;
 		m->explained = false;
-		count_and_open(c, &c->flushes[DMR_SPARE], lost);
+		count_and_open(c, flushes_of(c, DMR_SPARE), lost);
 	}
 	dmr_flush_mark(c, DMR_SPARE);
 }
 
 void dmr_flush_lost(struct dmr_target *c, enum dmr_device dev)
 {
-	struct dmr_flushes *f = &c->flushes[dev];
+	struct dmr_flushes *f = flushes_of(c, dev);
 
 	spin_lock_irq(&c->lock);
 	f->lost = true;

@@ -157,6 +157,7 @@ struct dmr_target {
 
 	struct dmr_flushes flushes[DMR_NR_DEVICES];
 	struct dmr_flush_marks marks[DMR_NR_DEVICES];
+	bool one_disk;		/* both devices are of it; constant after the constructor */
 
 	struct mutex live;		/* md does not come or go under it */
 
