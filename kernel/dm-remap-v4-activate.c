@@ -133,7 +133,7 @@ static int load_metadata(struct dmr_target *c)
 	tell_loaded(c);
 	WRITE_ONCE(c->may_be_old, !c->read_only && dmr_metadata_may_be_old(c->md));
 	if (c->may_be_old) {
-		DMWARN("%s: newer metadata may be in copies that can't be read; writes are refused until they can, or a repair",
+		DMWARN("%s: newer metadata may be in copies that can't be read; writes are refused until they can",
 		       c->name);
 	} else if (!c->read_only) {
 		r = dmr_metadata_mend(c->md);

@@ -375,11 +375,15 @@ static int msg_restore(struct message_context *m)
 
 static int msg_repair(struct message_context *m)
 {
-	struct dmr_request req;
+	struct dmr_request req = { .op = DMR_REQ_REPAIR, .anyway = m->argc > 1 };
 	char *result = m->result;
 	unsigned int maxlen = m->maxlen, sz = 0;
-	int r = simple_request(m, DMR_REQ_REPAIR, &req);
+	int r;
 
+	if (m->argc > 2 || (m->argc == 2 && strcasecmp(m->argv[1], "anyway")))
+		return refuse(m, "usage: repair [anyway]");
+	dmr_ask(m->c, &req, 1);
+	r = answer(m->c, &req);
 	if (!r)
 		DMEMIT("Repaired %llu copies", (unsigned long long)req.moved);
 	return r ?: 1;
@@ -523,7 +527,7 @@ static const struct {
 	{ "sync", msg_sync, "" },
 	{ "save", msg_sync, "" },
 	{ "restore", msg_restore, "" },
-	{ "repair", msg_repair, "" },
+	{ "repair", msg_repair, " [anyway]" },
 	{ "rearm", msg_rearm, "" },
 };
 

@@ -311,14 +311,16 @@ static void do_repair(struct dmr_target *c, struct dmr_request *req)
 	int r;
 
 	dmr_metadata_check(c->md);
-	/* Whoever asks for it has been told what that means. */
-	dmr_metadata_believe(c->md);
+	if (req->anyway)
+		dmr_metadata_believe(c->md);
 	r = dmr_metadata_mend(c->md);
 	if (!dmr_metadata_in_doubt(c->md))
 		WRITE_ONCE(c->may_be_old, false);
 	if (r < 0) {
 		refuse(req, r, r == -ESTALE ?
 		       "newer metadata came back, resume the device anew" :
+		       c->may_be_old ?
+		       "copies that can't be read may be newer: resume the device when they can, or send repair anyway" :
 		       "a copy of the metadata can't be written");
 	} else {
 		req->moved = r;

@@ -428,6 +428,7 @@ struct dmr_request {
 	sector_t spare;
 	sector_t before;	/* worker: sectors that were on the spare */
 	bool in_txn;		/* worker: it may succeed only if the commit does */
+	bool anyway;		/* repair: also with metadata that may be old */
 	sector_t moved;		/* answer: sectors that changed place */
 	sector_t pending;	/* answer: sectors that could not be read */
 	int result;

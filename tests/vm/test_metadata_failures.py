@@ -230,7 +230,7 @@ def test_what_may_be_old_is_not_written_to(guest: Guest) -> None:
     # They can be read again while it is in use: what it has is not taken for the state.
     create(guest)
     box.spare.heal()
-    assert refused(guest, "repair")
+    assert refused(guest, "repair") and refused(guest, "repair", "anyway")
     remove(guest)
     create(guest)
     assert remapped(extents(guest)) == [1000, 2000]
@@ -249,7 +249,10 @@ def test_the_owner_may_believe_a_minority(guest: Guest) -> None:
     assert (status(guest).mode, remapped(extents(guest))) == ("ro", [1000])
     with pytest.raises(OSError):
         guest.write(device, 1000, sector_of(9))
-    assert message(guest, "repair") == "Repaired 3 copies"
+    assert refused(guest, "repair") and refused(guest, "repair", "now")
+    with pytest.raises(OSError):
+        guest.write(device, 1000, sector_of(9))
+    assert message(guest, "repair", "anyway") == "Repaired 3 copies"
     assert (status(guest).mode, status(guest).valid) == ("rw", 5)
     guest.write(device, 1000, sector_of(9))
     assert guest.read(device, 1000) == sector_of(9)
