@@ -291,6 +291,30 @@ def test_repair_in_place(run: Run, store: Store, tmp_path: Path) -> None:
     assert digest(path) == again and not (tmp_path / "second").exists()
 
 
+def test_repair_of_what_may_be_old(run: Run, store: Store, tmp_path: Path) -> None:
+    """What is left of three headers has a number that no failed commit leads to."""
+    image = good()
+    for copy in range(3):
+        at = copy * 256 * 512
+        header = bytearray(image.read(at, BLOCK))
+        header[8:16] = (int.from_bytes(header[8:16], "little") + 18).to_bytes(8, "little")
+        image.put(at, bytes(header))
+    path, backup = store(image), tmp_path / "backup"
+    before = digest(path)
+    checked = run("meta", "check", path)
+    assert checked.exit_code == 1 and "minority" in checked.stdout
+    for extra in ([], ["--dry-run"]):
+        refused = run("meta", "repair", "--in-place", "--backup", str(backup), *extra, path)
+        assert refused.exit_code == 3 and "--anyway" in refused.stderr
+    assert digest(path) == before and not backup.exists()
+    out = tmp_path / "out"
+    assert run("meta", "repair", "-o", str(out), path).exit_code == 0
+    assert loaded_records(str(out)) == TABLE
+    mended = run("meta", "repair", "--in-place", "--anyway", "--backup", str(backup), path, answer="y\n")
+    assert mended.exit_code == 0 and loaded_records(path) == TABLE
+    assert run("meta", "check", path).exit_code == 0
+
+
 def test_repair_changes_nothing_without_a_backup(run: Run, store: Store, tmp_path: Path) -> None:
     path, backup = store(hurt()), tmp_path / "backup"
     backup.write_text("mine")

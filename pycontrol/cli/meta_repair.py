@@ -60,6 +60,7 @@ def backup(
 @click.option("-o", "--output", "out", metavar="FILE", help="Write the mended metadata to this new file.")
 @click.option("--in-place", is_flag=True, help="Mend the spare itself, after a backup.")
 @click.option("--backup", "backup_to", metavar="FILE", help="Where the backup goes; a new file.")
+@click.option("--anyway", is_flag=True, help="With --in-place: also if what can be read may be old.")
 @dry_run_option
 @yes_option
 @quiet_option
@@ -71,6 +72,7 @@ def repair(
     out: str | None,
     in_place: bool,
     backup_to: str | None,
+    anyway: bool,
     dry_run: bool,
     yes: bool,
     quiet: bool,
@@ -81,7 +83,8 @@ def repair(
     With -o the result goes to a new sparse image without the data, and SPARE_OR_IMAGE is only read.
     With --in-place the metadata is copied to a backup first (by default
     UUID-SEQUENCE.backup in the current directory), and nobody else may use the spare.
-    Mends no more than the target would when it is activated, and clears needs_check.
+    Mends no more than the target would when it is activated, and clears needs_check.  Where
+    most headers cannot be read a newer one may be among them: that is refused without --anyway.
 
     \b
     Examples:
@@ -100,6 +103,8 @@ def repair(
     with phases(quiet=quiet) as progress:
         plan = meta.plan_repair(spare, uuid, offset=offset, progress=progress)
     written: str | None = out
+    if in_place and not anyway:
+        meta.check_newest(spare, plan.loaded)
     if in_place:
         backup_to = backup_to or f"{plan.loaded.uuid}-{plan.loaded.sequence}.backup"
         written = spare if plan.needed else None
@@ -111,7 +116,7 @@ def repair(
             if out is not None:
                 meta.repair_to(plan, out, progress)
             else:
-                meta.repair_in_place(plan, str(backup_to), uuid, progress)
+                meta.repair_in_place(plan, str(backup_to), uuid, progress, anyway=anyway)
     if as_json:
         emit_json(_json(plan, written, backup_to if in_place and written else None, dry_run=dry_run))
     elif written is None:

@@ -194,6 +194,9 @@ def _check_records(
         add(Severity.NOTE, "repeated", number, f"says what record {earlier} said")
     if report.worst is not Severity.FATAL:
         report.loaded = loaded_from(header, info, slots, log, Table(packed, extents, bad), reader.size)
+        if report.loaded.may_be_old:
+            text = "a minority of the headers is whole, and a newer one may be among the others"
+            report.add(Severity.DAMAGE, "minority", place, text)
 
 
 def record_offset(geometry: Geometry, header: Header, log: Log, number: int, place: int) -> int:

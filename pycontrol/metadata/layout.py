@@ -41,6 +41,8 @@ MAX_SECTORS: Final = 1 << 54
 MAX_BLOCK_SIZE: Final = 4096
 MAX_SEQUENCE: Final = 1 << 63
 """No block has a higher number, nor 0; the kernel goes on from half of that at most."""
+AHEAD: Final = 17
+"""No header is further ahead of one that a majority has: failed commits, and what denies them."""
 
 NEEDS_CHECK: Final = 1
 ARRIVED: Final = 1 << 31

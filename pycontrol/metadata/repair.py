@@ -4,39 +4,39 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pycontrol.metadata.errors import Corrupt, Unsupported
-from pycontrol.metadata.layout import MAX_SEQUENCE, NEEDS_CHECK, PER_BLOCK
+from pycontrol.metadata.layout import AHEAD, MAX_SEQUENCE, NEEDS_CHECK, PER_BLOCK
 from pycontrol.metadata.snapshot import Placed, Snapshot
 from pycontrol.metadata.state import Loaded, State
-
-_AHEAD = 17
-"""More sequence numbers than can be used up between two durable headers."""
 
 
 def repair(loaded: Loaded) -> Iterator[list[Placed]]:
     """What to write, in steps; each is to be durable before the next one is begun.
 
-    First the newest header as it is, where it is not: as long as only some have it no number
+    First what copies lack, only the blocks that need it, and then the newest header as it is: until
+    then they are, with their log, what they were. As long as only some have it no number
     is used up, or repairs that break off would be ahead of what is committed later in the other
-    copies. Then one copy after the other: of log and info only the blocks that need it, and
-    every header. The flag is another number, as a load that breaks off there makes the first one too.
+    copies. Then every header, one after the other. The flag is another number, as a load that breaks
+    off there makes the first one too.
     """
     final = mended(loaded)
     found = replace(Snapshot.of(loaded), info=final.info)
-    renewed = replace(found, header=replace(found.header, sequence=found.header.sequence + _AHEAD))
+    renewed = replace(found, header=replace(found.header, sequence=found.header.sequence + AHEAD))
     old, blocks = dict(found.headers()), dict(renewed.blocks())
     for slot in loaded.slots:
+        wrong = [fault.offset for fault in loaded.log.faults if fault.copy == slot.copy]
+        if slot.info.state is not State.VALID:
+            wrong.append(slot.info.offset)
+        if wrong:
+            yield [(offset, blocks[offset]) for offset in wrong]
         for each in slot.headers:
             if each.state is not State.VALID:
                 yield [(each.offset, old[each.offset])]
     headers = dict(renewed.headers())
     for slot in loaded.slots:
-        wrong = [fault.offset for fault in loaded.log.faults if fault.copy == slot.copy]
-        if slot.info.state is not State.VALID:
-            wrong.append(slot.info.offset)
+        step = []
         if renewed.header.record_count == PER_BLOCK:
             ahead = renewed.geometry.log_place(renewed.header.segments, slot.copy, renewed.header.log_blocks)
-            wrong.extend([ahead] if ahead in blocks else [])
-        step = [(offset, blocks[offset]) for offset in wrong]
+            step = [(ahead, blocks[ahead])] if ahead in blocks else []
         for each in slot.headers:
             yield [*step, (each.offset, headers[each.offset])]
             step = []
@@ -58,7 +58,7 @@ def mended(loaded: Loaded) -> Snapshot:
     snapshot = Snapshot.of(loaded)
     header, info = snapshot.header, snapshot.info
     flags = header.flags & ~NEEDS_CHECK
-    sequence = header.sequence + _AHEAD + (flags != header.flags)
+    sequence = header.sequence + AHEAD + (flags != header.flags)
     if sequence > MAX_SEQUENCE:
         raise Corrupt(f"the sequence number {header.sequence} is the last there can be")
     if not info.sequence:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from pycontrol.metadata.blocks import Header, Info
+from pycontrol.metadata.layout import AHEAD
 from pycontrol.metadata.records import Extents, Kind, Records
 
 
@@ -33,6 +34,16 @@ class BlockState:
     time: int | None = None
     crc_stored: int | None = None
     crc_computed: int | None = None
+
+    @property
+    def whole(self) -> bool:
+        """As it was written, be it lately or long ago."""
+        return self.state in (State.VALID, State.STALE)
+
+    @property
+    def unread(self) -> bool:
+        """Reading it failed."""
+        return self.state is State.DAMAGED and self.crc_stored is None
 
 
 @dataclass(slots=True)
@@ -255,6 +266,18 @@ class Loaded:
     def intact(self) -> bool:
         """Nothing needs repair."""
         return all(slot.intact for slot in self.slots)
+
+    @property
+    def may_be_old(self) -> bool:
+        """A minority of the headers is whole, and the others may have held what is newer.
+
+        They cannot be read, or carry a number that no failed commit leads to.
+        """
+        whole = sum(any(each.whole for each in slot.headers) for slot in self.slots)
+        damaged = [each for slot in self.slots for each in slot.headers if each.state is State.DAMAGED]
+        return whole <= self.copies // 2 and any(
+            each.unread or (each.sequence or 0) > self.sequence + AHEAD for each in damaged
+        )
 
     @property
     def superseded(self) -> int:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pycontrol import metadata
 from pycontrol.errors import Busy
-from pycontrol.metadata import SECTOR, Geometry, Loaded, Read, Report, Severity, Snapshot
+from pycontrol.metadata import SECTOR, Corrupt, Geometry, Loaded, Read, Report, Severity, Snapshot
 from pycontrol.metadata.dump import read_dump, to_json, to_text
 from pycontrol.metadata.layout import MAX_COPIES, MAX_SHIFT
 from pycontrol.metadata.repair import mended, repair
@@ -201,10 +201,28 @@ def repair_to(plan: Repair, out: str, progress: Progress = silent) -> None:
     write_snapshot(Destination(out, new=True), mended(plan.loaded), origin=plan.path, progress=progress)
 
 
+def check_newest(path: str, loaded: Loaded) -> None:
+    """Corrupt where what was found may be older than what was acknowledged last."""
+    if loaded.may_be_old:
+        raise Corrupt(
+            f"a minority of the headers on {plain(path)} is whole, and a newer one may be among the others:"
+            " see that they can be read, or mend it to a new file with -o, or, if they are gone for good,"
+            " add --anyway"
+        )
+
+
 def repair_in_place(
-    plan: Repair, backup_to: str, uuid: UUID | None = None, progress: Progress = silent
+    plan: Repair,
+    backup_to: str,
+    uuid: UUID | None = None,
+    progress: Progress = silent,
+    *,
+    anyway: bool = False,
 ) -> None:
-    """Mend a device or image, after a backup; what changed since the plan is refused."""
+    """Mend a device or image, after a backup; what changed since the plan is refused.
+
+    So is, unless ``anyway``, a state that may be old (:attr:`Loaded.may_be_old`).
+    """
     with locked(plan.path, plan.seen) as fd:
         opened = Source(plan.path, fd, os.lseek(fd, 0, os.SEEK_END) - plan.offset, plan.offset, "", plan.seen)
         opened.refresh()
@@ -212,6 +230,8 @@ def repair_in_place(
         again = metadata.load(reading(opened.read, opened.size, uuid, progress), opened.size, uuid=uuid)
         if Snapshot.of(again) != Snapshot.of(plan.loaded):
             raise Busy(f"{plain(plan.path)} has changed meanwhile; look at it again")
+        if not anyway:
+            check_newest(plan.path, again)
         steps = [[(plan.offset + at, block) for at, block in step] for step in repair(again)]
         advance = progress("mending", sum(len(block) for step in steps for _, block in step))
         write_steps(fd, plan.path, steps, advance)
