@@ -98,6 +98,7 @@ static int load_metadata(struct dmr_target *c)
 		.spacing = c->spacing,
 		.read_only = c->read_only,
 		.flush = dmr_flush_spare,
+		.blame = dmr_flush_blame,
 		.flush_context = c,
 	};
 	struct dmr_replay replay = {

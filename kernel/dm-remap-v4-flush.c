@@ -85,23 +85,28 @@ static void end_under_way(struct dmr_flushes *f, int idx)
 	__srcu_read_unlock(&f->under_way, idx);
 }
 
-void dmr_flush_ended(struct dmr_target *c, unsigned int epoch, blk_status_t error)
-{
-	struct dmr_flushes *f = &c->flushes[(epoch - DMR_FLUSH) / 2];
-
-	/* Before the grace period can end, behind which the worker looks at it. */
-	if (error)
-		atomic_inc(&f->failed);
-	end_under_way(f, epoch & 1);
-}
-
 /*
- * Of a flush and a write with data core hears the flush's error, and goes on with the
+ * Of a flush and a write with data core forgets the flush's error, and goes on with the
  * write, which is REQ_FUA most likely: then that one tells. Under the target's lock.
  */
 static void tell(struct dmr_target *c)
 {
 	WRITE_ONCE(c->tell_fua, true);
+}
+
+void dmr_flush_ended(struct dmr_target *c, unsigned int epoch, blk_status_t error)
+{
+	struct dmr_flushes *f = &c->flushes[(epoch - DMR_FLUSH) / 2];
+	unsigned long flags;
+
+	/* Before the grace period can end, behind which the worker looks at it. */
+	if (error) {
+		atomic_inc(&f->failed);
+		spin_lock_irqsave(&c->lock, flags);
+		tell(c);
+		spin_unlock_irqrestore(&c->lock, flags);
+	}
+	end_under_way(f, epoch & 1);
 }
 
 bool dmr_flush_tells_fua(struct dmr_target *c)
@@ -319,7 +324,7 @@ static int flush_data(struct dmr_target *c, struct dmr_flushes *f,
 	*lost = r;
 	/* No more is written before dmr_flush_settle(): once is enough. */
 	if (!r && !m->data_safe && (atomic_read(&f->failed) != m->data ||
-				    (m->undecided && !m->explained)))
+				    m->lost || m->undecided))
 		r = -EREMOTEIO;
 	m->data_safe |= !r;
 	return r;
@@ -338,14 +343,12 @@ static int flush_blocks(struct dmr_target *c, struct dmr_flushes *f,
 	*lost = false;
 	if (r && bdev_write_cache(c->spare->bdev)) {
 		*lost = dm_bufio_issue_flush(c->bufio);
-		if (!*lost) {
-			m->explained = m->undecided;
-			m->undecided = true;
-		}
+		m->undecided = !*lost;
+		m->shut = true;
 	}
 	if (!r && failed != m->blocks)
 		r = -EREMOTEIO;
-	m->blocks = failed + *lost;
+	m->blocks = failed;
 	return r;
 }
 
@@ -357,17 +360,24 @@ int dmr_flush_spare(void *context, bool write)
 	bool lost;
 	int r;
 
-	if (!m->undecided)
+	if (!m->shut)
 		close_gate(c, f);
 	r = write ? flush_blocks(c, f, m, &lost) : flush_data(c, f, m, &lost);
-	/* Whatever it was before, that is worse. */
-	if (lost) {
-		m->undecided = false;
-		m->explained = false;
-	}
-	if (!m->undecided)
+	if (!m->shut)
 		count_and_open(c, f, lost);
+	else
+		m->lost |= lost;
 	return r;
+}
+
+/* If all could be written when it was tried again it was the flush. */
+void dmr_flush_blame(void *context, bool block)
+{
+	struct dmr_target *c = context;
+	struct dmr_flush_marks *m = &c->marks[DMR_SPARE];
+
+	m->lost |= m->undecided && !block;
+	m->undecided = false;
 }
 
 /*
@@ -377,14 +387,13 @@ int dmr_flush_spare(void *context, bool write)
 void dmr_flush_settle(struct dmr_target *c)
 {
 	struct dmr_flush_marks *m = &c->marks[DMR_SPARE];
-	bool lost = m->undecided && !m->explained;
+	bool shut = m->shut, lost = m->lost || m->undecided;
 
-	/* If all could be written when it was tried again it was the flush. */
-	if (m->undecided) {
-		m->undecided = false;
-		m->explained = false;
+	m->shut = false;
+	m->lost = false;
+	m->undecided = false;
+	if (shut)
 		count_and_open(c, flushes_of(c, DMR_SPARE), lost);
-	}
 	dmr_flush_mark(c, DMR_SPARE);
 }
 

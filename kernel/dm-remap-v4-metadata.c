@@ -354,6 +354,13 @@ static int flush_spare(struct dmr_metadata *md, bool write)
 		       dm_bufio_issue_flush(md->bufio);
 }
 
+/* What failed was written again, since a block and a flush have one error. Was it a block? */
+static void blame(struct dmr_metadata *md, bool block)
+{
+	if (md->params.blame)
+		md->params.blame(md->params.flush_context, block);
+}
+
 static int write_and_flush(struct dmr_metadata *md)
 {
 	WRITE_ONCE(md->flushes, md->flushes + 1);
@@ -751,6 +758,7 @@ static u8 write_wave(struct dmr_metadata *md, const struct disk_header *hdr,
 			failed |= 1u << copy;
 	}
 	md->unsure &= ~mask | failed | unsure;
+	blame(md, failed);
 	return failed;
 }
 
@@ -793,6 +801,8 @@ static int write_shadow(struct dmr_metadata *md, const struct disk_header *hdr)
 		if (!r)
 			r = write_and_flush(md);
 	} while (r && --tries);
+	if (tries < 2)
+		blame(md, r);
 	md->shadow_ok = !r;
 	md->shadow_unsure = r;
 	return r;
@@ -1283,6 +1293,7 @@ static int write_new_logs(struct compaction *co)
 		if (co->failed)
 			failed |= 1u << copy;
 	}
+	blame(md, failed);
 	if (count(md->good & ~failed) < majority(md))
 		return -ENOSPC;
 	md->unsure |= failed;

@@ -71,10 +71,11 @@ struct dmr_meta_params {
 	/*
 	 * In place of the flushes of @bufio, where others flush the spare as well:
 	 * fails also if one of theirs has, since what is to be flushed was written.
-	 * Or NULL. A block that could not be written is written again before the
-	 * caller's function returns: so it is known from a flush that failed.
+	 * Behind one that failed all of it is written again, and then blame() is told
+	 * whether a @block was bad. Or both are NULL.
 	 */
 	int (*flush)(void *context, bool write);
+	void (*blame)(void *context, bool block);
 	void *flush_context;
 };
 

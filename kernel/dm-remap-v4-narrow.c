@@ -242,7 +242,7 @@ blk_status_t dmr_write_to_spare(struct dmr_target *c, const struct dmr_data *dat
  * Write @ex->len sectors from @sector on where they live; blocks that fail
  * there go to the spare.
  */
-static blk_status_t write_extent(struct dmr_target *c, const struct dmr_data *data,
+static blk_status_t write_extent(struct dmr_target *c, struct dmr_data *data,
 				 sector_t offset, sector_t sector,
 				 const struct dmr_extent *ex)
 {
@@ -260,6 +260,7 @@ static blk_status_t write_extent(struct dmr_target *c, const struct dmr_data *da
 		if (!dmr_may_be_medium(REQ_OP_WRITE, status) || !may_change(c) ||
 		    (!remapped && !dmr_breaker_believes(c, REQ_OP_WRITE)))
 			return status;
+		data->moved = true;
 		status = dmr_write_to_spare(c, data, offset + w.done,
 					    sector + w.done, w.n);
 		if (status)
@@ -273,7 +274,7 @@ static blk_status_t write_extent(struct dmr_target *c, const struct dmr_data *da
 	return BLK_STS_OK;
 }
 
-blk_status_t dmr_write_run(struct dmr_target *c, const struct dmr_data *data,
+blk_status_t dmr_write_run(struct dmr_target *c, struct dmr_data *data,
 			   sector_t sector, sector_t len)
 {
 	sector_t offset = 0;

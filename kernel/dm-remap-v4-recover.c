@@ -155,7 +155,7 @@ static blk_status_t serve(struct dmr_target *c, struct bio *bio)
 		if (status == BLK_STS_NOSPC)
 			tell_full(c);
 		/* No block is bad: it was the flush behind it, and its only report. */
-		if (!status && pb->error && pb->suspect && c->txn->nr == savepoint)
+		if (!status && pb->error && pb->suspect && !data.moved)
 			dmr_flush_lost(c, pb->suspect - 1);
 		if (!status)
 			status = believe_writes(c, savepoint);
@@ -192,7 +192,8 @@ static bool passes_now(struct dmr_target *c, struct bio *bio)
 	struct dmr_bio *pb = dmr_bio(bio);
 	enum dmr_route route;
 
-	if (pb->error)
+	/* What was submitted once can't be again: core may have counted its parts in it. */
+	if (pb->error || pb->suspect)
 		return false;
 	bio->bi_iter = pb->iter;
 	rcu_read_lock_sched();
@@ -346,8 +347,8 @@ static void flush_fua(struct dmr_target *c, struct dmr_round *round)
 
 /*
  * What was written in this round and not yet answered may be lost with a flush that
- * failed meanwhile, of which only its own sender hears. So it is written once more,
- * where it lives now; by itself if nothing is in the way.
+ * failed meanwhile, of which only its own sender hears. So it is served once more, and
+ * written where it lives now.
  */
 static bool write_again(struct dmr_target *c, struct bio *bio)
 {

@@ -127,8 +127,9 @@ struct dmr_flush_marks {
 	int data;		/* failed as of dmr_flush_mark(), for data */
 	int blocks;		/* and for metadata: of its last flush, if that was later */
 	bool data_safe;		/* the data was flushed since the last settling */
-	bool undecided;		/* a block or a flush failed; the gate stays closed */
-	bool explained;		/* ... a block */
+	bool shut;		/* the gate stays closed until dmr_flush_settle() */
+	bool undecided;		/* since a block or a flush failed, till dmr_flush_blame(); */
+	bool lost;		/* it was a flush; or nobody said what */
 };
 
 struct dmr_target {
@@ -232,6 +233,7 @@ struct dmr_data {
 	struct bvec_iter iter;	/* where in them; bi_sector is not used */
 	blk_opf_t flags;	/* REQ_META and the like, for writes; never REQ_FUA */
 	bool failed;		/* all of it, as one request, just now */
+	bool moved;		/* a block was bad, and is somewhere else now */
 };
 
 /* The worker's own buffer @i, 0 or 1, of DMR_BOUNCE_SECTORS. */
@@ -292,13 +294,14 @@ enum dmr_device dmr_fua_ended(struct dmr_target *c, unsigned int epoch,
 void dmr_flush_mark(struct dmr_target *c, enum dmr_device dev);
 int dmr_flush_main(struct dmr_target *c);
 
-/* For the metadata: flush the spare, after writing what is dirty if @write. */
-int dmr_flush_spare(void *context, bool write);
-
 /*
- * Behind whatever was done to the metadata: if there was an error, was it that of a
- * flush? Till then applications' flushes may wait.
+ * For the metadata: flush the spare, after writing what is dirty if @write. Then, once
+ * all of that was written again, copy by copy: was a @block bad, or was it the flush?
  */
+int dmr_flush_spare(void *context, bool write);
+void dmr_flush_blame(void *context, bool block);
+
+/* Behind whatever was done to the metadata. Till then applications' flushes may wait. */
 void dmr_flush_settle(struct dmr_target *c);
 
 /* A flush of @dev failed and nobody heard of it: the next one is to tell. */
@@ -328,7 +331,7 @@ void dmr_lookup(struct dmr_target *c, sector_t sector, sector_t max,
 		struct dmr_extent *ex);
 blk_status_t dmr_read_run(struct dmr_target *c, const struct dmr_data *data,
 			  sector_t offset, sector_t sector, sector_t len);
-blk_status_t dmr_write_run(struct dmr_target *c, const struct dmr_data *data,
+blk_status_t dmr_write_run(struct dmr_target *c, struct dmr_data *data,
 			   sector_t sector, sector_t len);
 blk_status_t dmr_write_to_spare(struct dmr_target *c, const struct dmr_data *data,
 				sector_t offset, sector_t sector, sector_t len);
