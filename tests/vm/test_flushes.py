@@ -1,0 +1,350 @@
+"""Flushes go down to both disks; and whoever has to know it hears of one that fails."""
+
+import errno
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness import Guest
+from harness.guest import Job
+from target import create, extents, mappings, message, pending, refused, remapped, status
+
+
+def flushed(guest: Guest) -> tuple[int, int]:
+    return guest.flushes(guest.main), guest.flushes(guest.spare)
+
+
+def test_fsync_reaches_both_devices(guest: Guest) -> None:
+    device = create(guest)
+    message(guest, "remap", 1000, 8)
+    for sector in (0, 1000):
+        guest.write(device, sector, b"x" * 512)
+        main, spare = flushed(guest)
+        seen = [guest.machine.disks[name].counters()["flushes"] for name in ("main", "spare")]
+        guest.flush(device)
+        assert flushed(guest) == (main + 1, spare + 1)
+        for name, before in zip(("main", "spare"), seen, strict=True):
+            assert guest.machine.disks[name].counters()["flushes"] > before
+
+
+def test_fsync_fails_if_either_device_cannot_flush(guest: Guest) -> None:
+    device = create(guest)
+    for disk in guest.machine.main, guest.machine.spare:
+        guest.flush(device)
+        # For flushes alone: what udev reads meanwhile shall not be taken for bad.
+        disk.die(on=None)
+        with pytest.raises(OSError, match="Input/output error"):
+            guest.flush(device)
+        disk.revive()
+        guest.flush(device)
+    assert " rw -" in guest.run("dmsetup", "status", "mapped").out
+
+
+def test_who_syncs_next_hears_of_a_flush_of_ours_that_failed(guest: Guest) -> None:
+    """What applications had written may be lost with it, though the next flush goes well."""
+    device = create(guest)
+    guest.flush(device)
+    guest.machine.spare.die(on=None)
+    assert refused(guest, "remap", 2000)
+    guest.machine.spare.revive()
+    with pytest.raises(OSError, match="Input/output error"):
+        guest.flush(device)
+    guest.flush(device)
+    assert message(guest, "remap", 2000) == "Remapped 1 sectors"
+
+    guest.machine.main.die(on=None)
+    assert refused(guest, "unmap", 2000)
+    guest.machine.main.revive()
+    with pytest.raises(OSError, match="Input/output error"):
+        guest.flush(device)
+    guest.flush(device)
+    assert message(guest, "unmap", 2000) == "Unmapped 1 sectors"
+
+    # A block that can't be written is no flush that failed.
+    guest.machine.spare.fail(0x20000 // 512, on="write")
+    message(guest, "remap", 3000)
+    assert status(guest).valid == 4
+    guest.flush(device)
+
+
+@pytest.mark.parametrize("flushes", range(3))
+def test_a_flush_of_a_commit_that_fails_once_is_told(guest: Guest, flushes: int) -> None:
+    """Of the data, of the one copy's shadow, or of its header: that it goes well when it is tried
+    again says nothing of what others had written."""
+    device = create(guest, "copies", 1)
+    guest.flush(device)
+    guest.machine.spare.fail_flushes(after=flushes)
+    assert refused(guest, "remap", 2000) == (flushes == 0)
+    with pytest.raises(OSError, match="Input/output error"):
+        guest.flush(device)
+    guest.flush(device)
+    assert message(guest, "remap", 3000) == "Remapped 1 sectors"
+    guest.flush(device)
+
+
+@pytest.mark.parametrize("block", [0, 2])
+def test_a_bad_block_of_the_only_copy_is_no_flush_that_failed(guest: Guest, block: int) -> None:
+    """Its header, or the shadow of that; also when nothing else is left to try."""
+    device = create(guest, "copies", 1)
+    guest.machine.spare.fail(8 * block, on="write")
+    assert refused(guest, "remap", 2000)
+    guest.flush(device)
+    assert refused(guest, "repair")
+    guest.flush(device)
+    guest.machine.spare.heal()
+    message(guest, "repair")
+    guest.flush(device)
+
+
+def _write_synchronously(device: str, sector: int, size: int) -> int:
+    """In the guest: one asynchronous write of "durable.", direct and O_DSYNC, which the kernel sends as
+    REQ_FUA and without a flush of its own behind it.  0 or the error."""
+    import ctypes
+    import mmap
+    import os
+    import struct
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    setup, getevents, submit, rwf_dsync = 206, 208, 209, 2
+    context = ctypes.c_ulong(0)
+    assert libc.syscall(setup, 1, ctypes.byref(context)) == 0
+    fd = os.open(device, os.O_WRONLY | os.O_DIRECT)
+    try:
+        with mmap.mmap(-1, size) as buffer:
+            buffer[:] = b"durable." * (size // 8)
+            here = ctypes.c_char.from_buffer(buffer)
+            # struct iocb: data, key, flags, opcode PWRITE, priority, fd, buffer, bytes, offset.
+            words = (0, 0, rwf_dsync, 1, 0, fd, ctypes.addressof(here), size, sector * 512, 0, 0, 0)
+            iocb = ctypes.create_string_buffer(struct.pack("<QIIHhIQQqQII", *words))
+            queue = (ctypes.c_void_p * 1)(ctypes.addressof(iocb))
+            assert libc.syscall(submit, context, 1, queue) == 1
+            event = ctypes.create_string_buffer(32)
+            assert libc.syscall(getevents, context, 1, 1, event, None) == 1
+            del here
+            written: int = struct.unpack("<QQqq", event.raw)[2]
+            return 0 if written == size else -written
+    finally:
+        os.close(fd)
+        libc.syscall(207, context)
+
+
+def test_a_flush_behind_a_write_that_fails_is_told(guest: Guest) -> None:
+    """These disks don't know REQ_FUA: the kernel sends a flush behind the write, and has one error
+    for both.  The write goes well when it is tried again; what others had written may be lost."""
+    device = create(guest)
+    message(guest, "remap", 1000, 8)
+    guest.flush(device)
+    for sector, disk in ((0, guest.machine.main), (1000, guest.machine.spare)):
+        guest.write(device, sector, b"dirty..." * 64)
+        failed = disk.counters()["bad_flushes"]
+        disk.fail_flushes()
+        assert guest.call(_write_synchronously, device, sector, 4096) == 0
+        assert disk.counters()["bad_flushes"] == failed + 1
+        with pytest.raises(OSError, match="Input/output error"):
+            guest.flush(device)
+        # Once more, in place of one whose preflush that may have been.
+        assert guest.call(_write_synchronously, device, sector, 4096) == errno.EIO
+        assert guest.call(_write_synchronously, device, sector, 4096) == 0
+        guest.flush(device)
+    assert mappings(guest) == 8 and pending(extents(guest)) == []
+
+
+def test_a_bad_block_is_no_flush_that_failed(guest: Guest) -> None:
+    device = create(guest)
+    guest.flush(device)
+    guest.machine.main.fail(2003, on="write")
+    assert guest.call(_write_synchronously, device, 2000, 4096) == 0
+    guest.flush(device)
+    assert remapped(extents(guest)) == [2003]
+
+
+def test_what_is_written_synchronously_over_a_bad_block_is_stable(guest: Guest) -> None:
+    box = guest.machine
+    device = create(guest)
+    guest.write(device, 2000, b"old....." * 64 * 8)
+    guest.flush(device)
+    box.main.fail(2003, on="write")
+    assert guest.call(_write_synchronously, device, 2000, 4096) == 0
+    box.power_cut(seed=1, keep=0)
+    guest = box.boot()
+    create(guest)
+    assert guest.read(device, 2000, 8) == b"durable." * 64 * 8
+    assert remapped(extents(guest)) == [2003]
+
+
+def test_a_journal_hears_of_a_flush_that_failed(guest: Guest) -> None:
+    """Of the flush before a commit block, in one request with it, core hears only how that of the
+    block ended."""
+    device = create(guest)
+    guest.sh(
+        f"""
+        mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 {device}
+        mkdir -p /tmp/here
+        mount -o errors=remount-ro {device} /tmp/here
+        echo first >/tmp/here/file
+        sync /tmp/here/file
+        """
+    )
+    guest.machine.spare.fail_flushes()
+    assert refused(guest, "remap", 2000)
+    assert guest.sh("echo second >/tmp/here/other; sync /tmp/here/other", check=False).rc != 0
+    guest.run("umount", "/tmp/here")
+
+
+def _until(happened: Callable[[], bool]) -> None:
+    while not happened():
+        time.sleep(0.01)
+
+
+def half_moved(guest: Guest, before: Callable[[Guest], None] | None = None) -> tuple[str, Job]:
+    """Two blocks of one commit are being moved.  Sector 1000 is on the spare, and held, but the other
+    can't be read before the device `tail` is resumed."""
+    size, half = int(guest.run("blockdev", "--getsz", guest.main).out), 262144
+    guest.run("dmsetup", "create", "tail", "--table", f"0 {size - half} linear {guest.main} {half}")
+    joined = f"0 {half} linear {guest.main} 0\n{half} {size - half} linear /dev/mapper/tail 0\n"
+    guest.run("dmsetup", "create", "joined", stdin=joined)
+    device = create(guest, main="/dev/mapper/joined")
+    guest.wait_for_udev()
+    if before:
+        before(guest)
+    spare = guest.machine.spare
+    writes = spare.counters()["writes"]
+    guest.run("dmsetup", "suspend", "tail")
+    moving = guest.start("dmsetup", "message", "mapped", 0, "remap", 1000, 8, half + 1000, 8)
+    _until(lambda: spare.counters()["writes"] > writes)
+    return device, moving
+
+
+def restored(guest: Guest) -> None:
+    """A majority of the copies is taken for damaged, and none is."""
+    guest.machine.spare.fail([0, 256, 512], on="read")
+    assert message(guest, "restore").startswith("2 of 5")
+    guest.machine.spare.heal()
+
+
+def failing_sync(guest: Guest, device: str) -> Job:
+    """A flush of the spare has failed, and those behind it go well; whose flush it was is not yet told."""
+    spare = guest.machine.spare
+    failed = spare.counters()["bad_flushes"]
+    spare.die(on=None)
+    syncing = guest.start("sync", device)
+    _until(lambda: spare.counters()["bad_flushes"] > failed)
+    spare.revive()
+    return syncing
+
+
+@pytest.mark.parametrize("unread", [False, True])
+def test_data_is_not_relied_on_behind_a_flush_that_failed(guest: Guest, unread: bool) -> None:
+    """An application's, between our write to the spare and our own flush, which goes well; also if
+    copies have to be mended first, which are flushed as well."""
+    device, moving = half_moved(guest, before=restored if unread else None)
+    syncing = failing_sync(guest, device)
+    guest.run("dmsetup", "resume", "tail")
+    assert moving.wait(check=False).rc != 0
+    assert syncing.wait(check=False).rc != 0
+    assert extents(guest) == [] and status(guest).mode == "rw"
+    assert message(guest, "remap", 1000, 16) == "Remapped 16 sectors"
+    guest.flush(device)
+
+
+def test_what_was_written_before_a_flush_failed_is_written_again(guest: Guest) -> None:
+    """By the worker, which has not answered yet: it tells nobody else that an application's failed."""
+    size, half = int(guest.run("blockdev", "--getsz", guest.main).out), 262144
+    lines = [f"0 {half} linear {guest.main} 0"]
+    for name, start, end in (("first", half, half + 8192), ("second", half + 8192, size)):
+        guest.run("dmsetup", "create", name, "--table", f"0 {end - start} linear {guest.main} {start}")
+        lines.append(f"{start} {end - start} linear /dev/mapper/{name} 0")
+    guest.run("dmsetup", "create", "joined", stdin="\n".join(lines) + "\n")
+    device = create(guest, main="/dev/mapper/joined")
+    guest.wait_for_udev()
+    main = guest.machine.main
+
+    # The worker waits for the first; behind that come a write, which will go well now, and a move
+    # that waits for the second.
+    guest.run("dmsetup", "suspend", "first")
+    guest.run("dmsetup", "suspend", "second")
+    moves = [guest.start("dmsetup", "message", "mapped", 0, "remap", half + 1000, 8)]
+    asking = "until [ $(grep -ls dmr_ask /proc/[0-9]*/stack | wc -l) = {} ]; do sleep 0.1; done"
+    guest.sh(asking.format(1))
+    main.fail(2000, on="write")
+    bad = main.counters()["bad_writes"]
+    writing = guest.start(
+        *("dd", "if=/dev/zero", f"of={device}", "bs=4096", "count=1", "seek=250"),
+        *("oflag=direct", "conv=notrunc"),
+    )
+    _until(lambda: main.counters()["bad_writes"] > bad)
+    main.heal()
+    moves.append(guest.start("dmsetup", "message", "mapped", 0, "remap", half + 9000, 8))
+    guest.sh(asking.format(2))
+    writes = main.counters()["writes"]
+    guest.run("dmsetup", "resume", "first")
+    moves[0].wait()
+    _until(lambda: main.counters()["writes"] == writes + 1)
+
+    syncing = failing_sync(guest, device)
+    guest.run("dmsetup", "resume", "second")
+    writing.wait()
+    assert moves[1].wait(check=False).rc != 0 and syncing.wait(check=False).rc != 0
+    assert main.counters()["writes"] == writes + 2
+    guest.flush(device)
+
+
+def _read_ahead(path: str, offset: int, size: int) -> None:
+    """In the guest: ask for read-ahead, which is under way, or over, behind this."""
+    import os
+    from pathlib import Path
+
+    with Path(path).open("rb") as f:
+        os.posix_fadvise(f.fileno(), offset, size, os.POSIX_FADV_WILLNEED)
+
+
+def test_read_ahead_does_not_wait_for_the_worker(guest: Guest) -> None:
+    guest.write(guest.main, 1000, b"read me." * 64 * 8)
+    device, moving = half_moved(guest)
+    dm = Path(guest.run("readlink", "-f", device).out.strip()).name
+    guest.call(_read_ahead, device, 1000 * 512, 4096)
+    assert guest.run("cat", f"/sys/class/block/{dm}/inflight").out.split() == ["0", "0"]
+    guest.run("dmsetup", "resume", "tail")
+    moving.wait()
+    assert guest.read(device, 1000, 8) == b"read me." * 64 * 8
+    assert pending(extents(guest)) == []
+
+
+def test_syncs_and_remaps_go_on_beside_each_other(guest: Guest) -> None:
+    device = create(guest)
+    syncing = [
+        guest.start_sh(f"for i in {{1..40}}; do dd if=/dev/zero of={device} count=1 conv=notrunc,{how}; done")
+        for how in 2 * ("fsync", "notrunc oflag=direct,dsync seek=8002")
+    ]
+    for sector in range(8000, 8800, 40):
+        assert message(guest, "remap", sector, 8, sector + 16, 8) == "Remapped 16 sectors"
+    assert message(guest, "unmap", 8000, 800) == "Unmapped 320 sectors"
+    for job in syncing:
+        job.wait()
+    guest.flush(device)
+
+
+def test_a_synchronous_write_is_stable_where_it_went(guest: Guest) -> None:
+    device = create(guest)
+    message(guest, "remap", 1000, 8)
+    for sector, disk in ((0, guest.main), (1000, guest.spare)):
+        guest.write(device, sector, b"dirty..." * 64)
+        before = guest.flushes(disk)
+        guest.run(
+            *("dd", "if=/dev/zero", f"of={device}", "bs=512", "count=1", f"seek={sector}"),
+            *("oflag=direct,dsync", "conv=notrunc", "status=none"),
+        )
+        assert guest.flushes(disk) > before
+        assert guest.read(device, sector) == bytes(512)
+
+
+def test_a_file_system_syncs_through_it(guest: Guest) -> None:
+    device = create(guest)
+    guest.sh(f"mkfs.ext4 -q -F {device} && mkdir -p /tmp/here && mount {device} /tmp/here")
+    guest.machine.main.fail(range(150000, 160000), on="write")
+    main, spare = flushed(guest)
+    guest.sh("dd if=/dev/urandom of=/tmp/here/file bs=1M count=4 conv=fsync status=none")
+    after = flushed(guest)
+    assert after[0] > main and after[1] > spare
+    guest.run("umount", "/tmp/here")
