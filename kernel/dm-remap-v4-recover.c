@@ -271,6 +271,23 @@ static void collect_requests(struct dmr_target *c, struct dmr_round *round)
 	spin_unlock_irq(&c->lock);
 }
 
+/* Not for ever: what fails again is told. */
+static bool served_twice(const struct dmr_bio *pb)
+{
+	return !pb->error && pb->suspect;
+}
+
+/*
+ * Its records are not durable. If that is because a flush failed, which need not have
+ * been ours, all it has written and noted can be done once more: BLK_STS_AGAIN.
+ */
+static blk_status_t not_committed(const struct dmr_bio *pb, int error)
+{
+	if (error == -EREMOTEIO && !served_twice(pb))
+		return BLK_STS_AGAIN;
+	return pb->error ?: BLK_STS_IOERR;
+}
+
 int dmr_round_commit(struct dmr_target *c)
 {
 	int r = dmr_txn_commit(c);
@@ -283,7 +300,7 @@ int dmr_round_commit(struct dmr_target *c)
 		struct dmr_bio *pb = dmr_bio(bio);
 
 		if (pb->in_txn && r)
-			bio->bi_status = pb->error ?: BLK_STS_IOERR;
+			bio->bi_status = not_committed(pb, r);
 		pb->in_txn = false;
 	}
 	list_for_each_entry(req, &c->round->requests, list) {
@@ -354,8 +371,7 @@ static bool write_again(struct dmr_target *c, struct bio *bio)
 {
 	struct dmr_bio *pb = dmr_bio(bio);
 
-	/* Not for ever: then the next flush tells. */
-	if (!pb->error && pb->suspect)
+	if (served_twice(pb))
 		return false;
 	pb->error = BLK_STS_OK;
 	pb->suspect = 1;
@@ -366,7 +382,7 @@ static bool write_again(struct dmr_target *c, struct bio *bio)
 	return true;
 }
 
-/* Likewise; @bio was written twice. */
+/* Likewise; @bio was written twice, and the next flush tells. */
 static void answer_in_doubt(struct dmr_target *c, struct bio *bio)
 {
 	unsigned int dev;
@@ -386,7 +402,7 @@ static void answer_all(struct dmr_target *c, struct dmr_round *round)
 	struct bio *bio;
 
 	while ((bio = bio_list_pop(&round->bios))) {
-		if (!lost || !wrote(bio))
+		if (bio->bi_status != BLK_STS_AGAIN && !(lost && wrote(bio)))
 			bio_endio(bio);
 		else if (!write_again(c, bio))
 			answer_in_doubt(c, bio);
