@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pycontrol.metadata.ranges import apart, bounds, either, merged, picked, touched
+from pycontrol.metadata.ranges import (
+    apart,
+    bounds,
+    crowded,
+    either,
+    kept,
+    last_end,
+    merged,
+    picked,
+    touched,
+)
 
 RANGES = st.lists(st.tuples(st.integers(0, 60), st.sampled_from([4, 4, 4, 1, 2, 7])), max_size=12)
 
@@ -33,6 +43,41 @@ def test_ranges_that_share_a_sector(ranges: list[tuple[int, int]], start: int, s
         assert touched(starts, ends, start, sectors) is any(
             {*range(start, start + sectors)} & each for each in sets
         )
+
+
+WIDE = st.lists(st.tuples(st.integers(0, 300), st.sampled_from([4, 1, 2, 7])), max_size=12)
+
+
+@given(st.one_of(RANGES, WIDE))
+def test_who_is_not_crowded_is_alone(ranges: list[tuple[int, int]]) -> None:
+    close = crowded(*columns(ranges))
+    assert len(close) == len(ranges)
+    for at, (start, length) in enumerate(ranges):
+        if not close[at]:
+            others = ranges[:at] + ranges[at + 1 :]
+            assert all(
+                end < start or start + length < begin for begin, end in ((b, b + n) for b, n in others)
+            )
+
+
+def test_ranges_of_many_lengths_and_with_room_are_not_crowded() -> None:
+    ranges = [(100 * at, at % 7 + 1) for at in range(50)]
+    assert crowded(*columns(ranges)) == bytes(50)
+    # But for those that another one touches.
+    assert crowded(*columns([*ranges, (301, 3)])) == bytes(3) + b"\1" + bytes(46) + b"\1"
+
+
+@given(RANGES)
+def test_the_last_end(ranges: list[tuple[int, int]]) -> None:
+    if ranges:
+        assert last_end(*columns(ranges)) == max(start + sectors for start, sectors in ranges)
+
+
+@given(st.lists(st.booleans(), max_size=40))
+def test_kept(chosen: list[bool]) -> None:
+    numbers = array("H", range(len(chosen)))
+    left = kept(numbers, bytes(chosen))
+    assert (list(left), left.typecode) == ([at for at, each in enumerate(chosen) if each], "H")
 
 
 @given(RANGES)

@@ -6,6 +6,7 @@ its place); whether its numbers make sense together is the loader's business.
 
 import struct
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 from uuid import UUID
 from zlib import crc32
@@ -14,6 +15,7 @@ from pycontrol.metadata.layout import (
     BLOCK,
     COPY_AT,
     CRC_AT,
+    CRC_BYTES,
     HEADER_MAGIC,
     INFO_MAGIC,
     LOG_MAGIC,
@@ -111,6 +113,27 @@ def crc(block: bytes | bytearray | memoryview) -> int:
 def same_in_all_copies(block: bytes) -> bytes:
     """A block without its CRC and the number of its copy."""
     return block[:CRC_AT] + block[COPY_AT + 1 :]
+
+
+def in_copy(blocks: bytes, copy: int) -> bytearray:
+    """Whole blocks of copy 0 as another copy has them: with its number, and the CRC that goes with it.
+
+    A CRC of as many bytes changes with a byte in the same way whatever the others are.
+    """
+    changed = bytearray(blocks)
+    changed[COPY_AT::BLOCK] = bytes([copy]) * (len(blocks) // BLOCK)
+    for at, changes in zip(CRC_BYTES, _crc_changes(copy), strict=True):
+        changed[at::BLOCK] = changed[at::BLOCK].translate(changes)
+    return changed
+
+
+@cache
+def _crc_changes(copy: int) -> list[bytes]:
+    """For each byte of a CRC in copy 0, what it is in this copy."""
+    numbered = bytearray(BLOCK)
+    numbered[COPY_AT] = copy
+    change = crc(numbered) ^ crc(_ZEROS)
+    return [bytes(old ^ new for old in range(256)) for new in change.to_bytes(len(CRC_BYTES), "little")]
 
 
 def stored_crc(block: bytes | memoryview) -> int:

@@ -1,7 +1,6 @@
 """The log: of each block the newest valid version, whichever copy holds it."""
 
 from dataclasses import dataclass, field
-from itertools import islice
 from zlib import crc32
 
 from pycontrol.metadata.blocks import (
@@ -9,13 +8,11 @@ from pycontrol.metadata.blocks import (
     Header,
     LogBlock,
     check_sequence,
-    crc,
     decode_log,
+    in_copy,
     is_zero,
-    same_in_all_copies,
-    stored_crc,
 )
-from pycontrol.metadata.layout import BLOCK, COPY_AT, Geometry
+from pycontrol.metadata.layout import BLOCK, Geometry
 from pycontrol.metadata.reader import Reader
 from pycontrol.metadata.state import Log, LogFault, Slot, State
 
@@ -39,18 +36,13 @@ def read_log(
             places = [
                 geometry.segment_place(header.segments, index, slot.copy) + begin * BLOCK for slot in slots
             ]
-            columns = [reader.run(place, run) for place in places]
-            for at in range(run):
-                blocks = [column[at] for column in columns]
-                offsets = [place + at * BLOCK for place in places]
-                found = _alike(header, number, blocks) or _newest(
-                    reader, header, number, log, blocks, offsets
-                )
-                if found is None:
-                    log.lost.append(number)
-                else:
-                    _add(log, found)
-                number += 1
+            runs = [reader.run(place, run) for place in places]
+            alike = _alike(header, number, runs)
+            if alike is not None:
+                _add(log, alike)
+            else:
+                _add_each(reader, header, number, log, list(zip(places, runs, strict=True)), run)
+            number += run
             if log.lost and not patient:
                 break
         if log.lost and not patient:
@@ -61,12 +53,36 @@ def read_log(
     return log
 
 
-def _add(log: Log, block: LogBlock) -> None:
-    log.packed += block.records
-    log.crc = crc32(block.records, log.crc)
-    log.sequences.append(block.sequence)
-    log.times.append(block.time)
-    log.holders.append(block.copy)
+def _add(log: Log, blocks: list[LogBlock]) -> None:
+    for block in blocks:
+        log.packed += block.records
+        log.crc = crc32(block.records, log.crc)
+        log.sequences.append(block.sequence)
+        log.times.append(block.time)
+        log.holders.append(block.copy)
+
+
+def _add_each(
+    reader: Reader, header: Header, first: int, log: Log, runs: list[tuple[int, bytes | None]], count: int
+) -> None:
+    """Add one block after the other; ``runs`` are where each copy's begin, and what was read there."""
+    columns = [_blocks(reader, place, run, count) for place, run in runs]
+    for at in range(count):
+        blocks = [column[at] for column in columns]
+        offsets = [place + at * BLOCK for place, _ in runs]
+        alike = _alike(header, first + at, blocks)
+        found = alike[0] if alike else _newest(reader, header, first + at, log, blocks, offsets)
+        if found is None:
+            log.lost.append(first + at)
+        else:
+            _add(log, [found])
+
+
+def _blocks(reader: Reader, place: int, run: bytes | None, count: int) -> list[bytes | None]:
+    offsets = range(0, count * BLOCK, BLOCK)
+    if run is None:
+        return [reader.block(place + offset) for offset in offsets]
+    return [run[offset : offset + BLOCK] for offset in offsets]
 
 
 def _count(slot: Slot, blocks: int, faults: list[LogFault]) -> None:
@@ -79,25 +95,24 @@ def _count(slot: Slot, blocks: int, faults: list[LogFault]) -> None:
         log.reason = f"block {faults[0].number}: {faults[0].reason}"
 
 
-def _alike(header: Header, number: int, blocks: list[bytes | None]) -> LogBlock | None:
-    """The block, if it is whole and the same in every copy: the usual case, made quick."""
-    first = blocks[0]
-    if first is None:
+def _alike(header: Header, first: int, runs: list[bytes | None]) -> list[LogBlock] | None:
+    """The blocks from number ``first`` on, if they are whole and the same in every copy.
+
+    That is the usual case, made quick: one CRC says what those of all copies are.
+    """
+    blocks, *others = runs
+    if blocks is None or any(
+        other is None or other != in_copy(blocks, copy) for copy, other in enumerate(others, 1)
+    ):
         return None
+    offsets = range(0, len(blocks), BLOCK)
     try:
-        decoded = _judge_log(first, header, number, 0)
+        return [
+            _judge_log(blocks[offset : offset + BLOCK], header, first + number, 0)
+            for number, offset in enumerate(offsets)
+        ]
     except BlockError:
         return None
-    common = same_in_all_copies(first)
-    for copy, block in islice(enumerate(blocks), 1, None):
-        if (
-            block is None
-            or block[COPY_AT] != copy
-            or same_in_all_copies(block) != common
-            or stored_crc(block) != crc(block)
-        ):
-            return None
-    return decoded
 
 
 @dataclass(slots=True)

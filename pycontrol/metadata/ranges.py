@@ -5,7 +5,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain, compress, islice, repeat
-from operator import add, eq, itemgetter, le, ne, or_
+from operator import add, eq, itemgetter, le, ne, or_, sub
 
 
 def picked(order: Sequence[int], *columns: "array[int]") -> "list[array[int]]":
@@ -17,6 +17,35 @@ def picked(order: Sequence[int], *columns: "array[int]") -> "list[array[int]]":
     return [array(column.typecode, pick(column)) for column in columns]
 
 
+def kept(column: "array[int]", chosen: bytes | bytearray) -> "array[int]":
+    """The numbers whose byte of ``chosen`` is not zero."""
+    if 0 not in chosen:
+        return column
+    if 8 * chosen.count(0) > len(chosen):
+        return array(column.typecode, compress(column, chosen))
+    # Much faster than to ask of each: in pieces, from one that is left out to the next.
+    pieces, begin = array(column.typecode), 0
+    while (end := chosen.find(0, begin)) >= 0:
+        pieces += column[begin:end]
+        begin = end + 1
+    return pieces + column[begin:]
+
+
+def usual(sectors: "array[int]") -> tuple[int, int]:
+    """The most frequent of some numbers, and how many there are of it."""
+    first = sectors[:1]
+    if first * len(sectors) == sectors:
+        return first[0], len(sectors)
+    ((most, times),) = Counter(sectors).most_common(1)
+    return most, times
+
+
+def last_end(starts: "array[int]", sectors: "array[int]") -> int:
+    """Where the range ends that ends last."""
+    length, times = usual(sectors)
+    return max(starts) + length if times == len(sectors) else max(map(add, starts, sectors))
+
+
 def bounds(starts: "array[int]", sectors: "array[int]") -> "tuple[array[int], array[int]]":
     """Starts and ends of ranges, each sorted by itself.
 
@@ -25,25 +54,45 @@ def bounds(starts: "array[int]", sectors: "array[int]") -> "tuple[array[int], ar
     """
     if not starts:
         return array("Q"), array("Q")
-    ((usual, times),) = Counter(sectors).most_common(1)
+    length, times = usual(sectors)
     if 2 * times < len(starts):
         return _sorted_together(starts, sectors)
-    first = array("Q", sorted(compress(starts, map(eq, sectors, repeat(usual)))))
-    ends = array("Q", map(add, first, repeat(usual)))
+    same = bytes(map(eq, sectors, repeat(length))) if times < len(starts) else b"\1"
+    first = array("Q", sorted(kept(starts, same)))
+    ends = array("Q", map(add, first, repeat(length)))
     if times == len(starts):
         return first, ends
-    other = bytes(map(ne, sectors, repeat(usual)))
-    rest, rest_ends = _sorted_together(
-        array("Q", compress(starts, other)), array("Q", compress(sectors, other))
-    )
+    other = bytes(map(ne, sectors, repeat(length)))
+    rest, rest_ends = _sorted_together(kept(starts, other), kept(sectors, other))
     return array("Q", sorted(chain(first, rest))), array("Q", sorted(chain(ends, rest_ends)))
 
 
 def _sorted_together(starts: "array[int]", sectors: "array[int]") -> "tuple[array[int], array[int]]":
-    order = array("Q", sorted(range(len(starts)), key=starts.__getitem__))
-    starts, sectors = picked(order, starts, sectors)
+    if not all(map(le, starts, islice(starts, 1, None))):
+        order = array("Q", sorted(range(len(starts)), key=starts.__getitem__))
+        starts, sectors = picked(order, starts, sectors)
     # Where ranges have nothing in common their ends are sorted already, which is soon seen.
     return starts, array("Q", sorted(map(add, starts, sectors)))
+
+
+def crowded(starts: "array[int]", sectors: "array[int]") -> bytes:
+    """Of each range 1 if it may share a sector with another or touch it, else 0.
+
+    Where ranges have different lengths, and room, this is much faster than to sort starts
+    and lengths together, and leaves few ranges for that.
+    """
+    everybody = b"\1" * len(starts)
+    if not starts or 2 * usual(sectors)[1] > len(starts):
+        return everybody
+    longest = max(sectors)
+    if max(starts) - min(starts) < 2 * longest * len(starts):
+        return everybody
+    begins = sorted(starts)
+    near = bytes(map(le, map(sub, islice(begins, 1, None), begins), repeat(longest)))
+    if 1 not in near:
+        return bytes(len(starts))
+    named = set(compress(begins, either(near)))
+    return bytes(map(named.__contains__, starts))
 
 
 def apart(starts: Sequence[int], ends: Sequence[int]) -> bool:

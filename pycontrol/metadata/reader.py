@@ -27,16 +27,15 @@ class Reader:
             return None
         return block if len(block) == BLOCK else None
 
-    def run(self, offset: int, count: int) -> list[bytes | None]:
-        """So many blocks from ``offset`` on; read one by one if they cannot be read at once."""
-        if offset + count * BLOCK <= self.size:
-            try:
-                data = self._read(offset, count * BLOCK)
-                if len(data) == count * BLOCK:
-                    return [data[at : at + BLOCK] for at in range(0, len(data), BLOCK)]
-            except OSError:
-                pass
-        return [self.block(offset + at * BLOCK) for at in range(count)]
+    def run(self, offset: int, count: int) -> bytes | None:
+        """So many blocks from ``offset`` on, if they can be read at once."""
+        if offset + count * BLOCK > self.size:
+            return None
+        try:
+            data = self._read(offset, count * BLOCK)
+        except OSError:
+            return None
+        return data if len(data) == count * BLOCK else None
 
     def why(self, offset: int) -> str:
         """Why there is no block at ``offset``."""

@@ -10,11 +10,11 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import compress, count, repeat
-from operator import eq
+from itertools import compress, count
 from typing import Final, NamedTuple, Self, overload
 
 from pycontrol.metadata.layout import RECORD_SIZE
+from pycontrol.metadata.ranges import kept
 
 RECORD: Final = struct.Struct("<QQIHHQ")
 
@@ -110,16 +110,20 @@ class Columns:
             self.mains[at], self.spares[at], self.sectors[at], self.kinds[at], self.errors[at], self.times[at]
         )
 
+    def are(self, *kinds: int) -> bytes:
+        """Of each record, 1 if it is of one of these kinds, else 0; all are of known ones."""
+        low = self.kinds.tobytes()[sys.byteorder == "big" :: 2]
+        return low.translate(bytes(each in kinds for each in range(256)))
+
     def numbers(self, kind: int) -> list[int]:
         """Where those of one kind are."""
-        return list(compress(count(), map(eq, self.kinds, repeat(int(kind)))))
+        return list(compress(count(), self.are(kind)))
 
     def where(self, chosen: bytes | bytearray) -> "Columns":
         """Those records, in their order, whose byte is not zero."""
         columns = Columns()
         for name in self.__slots__:
-            column = getattr(self, name)
-            setattr(columns, name, array(column.typecode, compress(column, chosen)))
+            setattr(columns, name, kept(getattr(self, name), chosen))
         return columns
 
     def of_main(self, bad: Sequence[int]) -> "tuple[array[int], array[int]]":
@@ -127,11 +131,12 @@ class Columns:
         chosen = bytearray(b"\1") * len(self.mains)
         for number in bad:
             chosen[number] = False
-        return _ranges(self.mains, self.sectors, chosen)
+        return kept(self.mains, chosen), kept(self.sectors, chosen)
 
     def remaps(self) -> "tuple[array[int], array[int]]":
         """Spare sector and sectors of each remap."""
-        return _ranges(self.spares, self.sectors, bytes(map(eq, self.kinds, repeat(int(Kind.REMAP)))))
+        chosen = self.are(Kind.REMAP)
+        return kept(self.spares, chosen), kept(self.sectors, chosen)
 
     def extend(self, other: "Columns") -> None:
         """Add the records of another."""
@@ -145,14 +150,6 @@ def _integers(typecode: str, packed: bytes | bytearray) -> "array[int]":
     if sys.byteorder == "big":
         found.byteswap()
     return found
-
-
-def _ranges(
-    starts: "array[int]", sectors: "array[int]", chosen: bytes | bytearray
-) -> "tuple[array[int], array[int]]":
-    if all(chosen):
-        return starts, sectors
-    return array("Q", compress(starts, chosen)), array("Q", compress(sectors, chosen))
 
 
 class Extents(Sequence[Extent]):

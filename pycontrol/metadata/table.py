@@ -8,14 +8,24 @@ from array import array
 from collections.abc import Iterator, Sequence
 from functools import reduce
 from heapq import heappop, heappush
-from itertools import chain, compress, count, islice, pairwise, repeat
+from itertools import chain, compress, count, islice, pairwise
 from operator import add, and_, eq, gt, or_
 from struct import Struct
 from typing import Final
 
 from pycontrol.metadata.errors import Corrupt
 from pycontrol.metadata.layout import RECORD_SIZE, SECTOR
-from pycontrol.metadata.ranges import apart, bounds, either, merged, picked, touched
+from pycontrol.metadata.ranges import (
+    apart,
+    bounds,
+    crowded,
+    either,
+    kept,
+    last_end,
+    merged,
+    picked,
+    touched,
+)
 from pycontrol.metadata.records import RECORD, Columns, Extents, Kind, Limits, Record
 
 # Plain numbers for the loops: a member of an enum is looked up much more slowly.
@@ -24,7 +34,7 @@ _PENDING: Final = int(Kind.PENDING)
 _FREE: Final = int(Kind.FREE)
 _BAD_SPARE: Final = int(Kind.BAD_SPARE)
 _KINDS: Final = frozenset(map(int, Kind))
-_STATES: Final = frozenset((_REMAP, _PENDING))
+_STATES: Final = (_REMAP, _PENDING)
 _SAID: Final = Struct("<QQIH")
 """The fields of a record that say something of sectors."""
 
@@ -43,9 +53,9 @@ def replay(packed: bytes | bytearray, limits: Limits) -> tuple[Extents, list[tup
             raise Corrupt(f"record {number} {fault}")
     bad = columns.numbers(_BAD_SPARE)
     shared = _shared(columns, bad)
-    if not shared and _STATES.issuperset(columns.kinds):
+    alone = bytearray(columns.are(*_STATES))
+    if not shared and 0 not in alone:
         return Extents(columns), []
-    alone = bytearray(map(_STATES.__contains__, columns.kinds))
     for number in shared:
         alone[number] = False
     origin = array("Q", compress(count(), alone))
@@ -66,11 +76,11 @@ def _sound(columns: Columns, limits: Limits) -> bool:
         not kinds <= _KINDS
         or not min(columns.sectors)
         or (unit > 1 and reduce(or_, chain(columns.mains, columns.spares, columns.sectors)) % unit)
-        or max(map(add, columns.mains, columns.sectors)) > limits.main_sectors
+        or last_end(columns.mains, columns.sectors) > limits.main_sectors
     ):
         return False
     places, sectors = columns.remaps()
-    if places and (min(places) < limits.data_start or max(map(add, places, sectors)) > limits.spare_sectors):
+    if places and (min(places) < limits.data_start or last_end(places, sectors) > limits.spare_sectors):
         return False
     others = (at for kind in kinds - {_REMAP} for at in columns.numbers(kind))
     return not any(_fault(columns.record(at), limits) for at in others)
@@ -112,18 +122,20 @@ def _shared(columns: Columns, bad: list[int]) -> "array[int]":
     sector, which may go on in them.  ``bad`` are those that name no main sector.
     """
     chosen = bytearray(len(columns.mains))
-    starts, ends = bounds(*columns.of_main(bad))
+    mains, sectors = columns.of_main(bad)
+    close = crowded(mains, sectors)
+    starts, ends = bounds(kept(mains, close), kept(sectors, close))
     # Of each place and the next where a range begins: if more have begun than ended, they share sectors.
     meet = bytes(map(gt, ends, islice(starts, 1, None)))
     touch = bytes(map(eq, ends, islice(starts, 1, None)))
-    if any(meet):
-        if any(touch):
-            crowded = bytes(either(meet))
-            beside = map(or_, crowded, islice(crowded, 1, None))
+    if 1 in meet:
+        if 1 in touch:
+            meets = bytes(either(meet))
+            beside = map(or_, meets, islice(meets, 1, None))
             meet = bytes(map(or_, meet, map(and_, touch, beside)))
         named = set(compress(starts, either(meet)))
         chosen[:] = map(named.__contains__, columns.mains)
-    if any(touch):
+    if 1 in touch:
         for number in _going_on(columns):
             chosen[number] = True
     for number in bad:
@@ -133,21 +145,24 @@ def _shared(columns: Columns, bad: list[int]) -> "array[int]":
 
 def _going_on(columns: Columns) -> Iterator[int]:
     """Numbers of the records that are one extent with another, if no others share their sectors."""
-    for kind in (_REMAP, _PENDING):
-        chosen = bytes(map(eq, columns.kinds, repeat(kind)))
+    for kind in _STATES:
+        chosen = columns.are(kind)
+        if 1 not in chosen:
+            continue
         # What is pending has no place: it goes on in what it touches.
         places = columns.spares if kind == _REMAP else columns.mains
-        mains, spares, sectors, numbers = (
-            array("Q", compress(column, chosen))
-            for column in (columns.mains, places, columns.sectors, range(len(chosen)))
-        )
+        mains, spares, sectors = (kept(column, chosen) for column in (columns.mains, places, columns.sectors))
+        order: Sequence[int] = range(len(mains))
         # In the order in which the target gives out places, what goes on is next to each other, too.
         if not apart(spares, array("Q", map(add, spares, sectors))):
-            order = array("Q", sorted(range(len(mains)), key=mains.__getitem__))
-            mains, spares, sectors, numbers = picked(order, mains, spares, sectors, numbers)
+            order = array("Q", sorted(order, key=mains.__getitem__))
+            mains, spares, sectors = picked(order, mains, spares, sectors)
         on_main = map(eq, map(add, mains, sectors), islice(mains, 1, None))
         on_spare = map(eq, map(add, spares, sectors), islice(spares, 1, None))
-        yield from compress(numbers, either(bytes(map(and_, on_main, on_spare))))
+        pairs = bytes(map(and_, on_main, on_spare))
+        if 1 in pairs:
+            numbers = columns.numbers(kind)
+            yield from map(numbers.__getitem__, compress(order, either(pairs)))
 
 
 def _sweep(columns: Columns, order: Sequence[int]) -> tuple[Columns, "array[int]", int]:
