@@ -16,6 +16,7 @@ from pycontrol.metadata.ranges import (
     last_end,
     merged,
     picked,
+    spread,
     touched,
 )
 
@@ -101,3 +102,13 @@ def test_picked(order: list[int]) -> None:
 )
 def test_either(pairs: bytes, members: list[int]) -> None:
     assert list(either(pairs)) == members
+
+
+@given(st.lists(st.sampled_from([(0, 0), (0, 1), (1, 0)])))
+def test_spread(rows: list[tuple[int, int]]) -> None:
+    pairs, touching = (bytes(row[at] for row in rows) for at in (0, 1))
+    wanted = [
+        pair or (touch and 1 in (*pairs[max(at - 1, 0) : at], *pairs[at + 1 : at + 2]))
+        for at, (pair, touch) in enumerate(rows)
+    ]
+    assert list(spread(pairs, touching)) == wanted

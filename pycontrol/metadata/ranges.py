@@ -3,9 +3,9 @@
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain, compress, islice, repeat
-from operator import add, eq, itemgetter, le, ne, or_, sub
+from operator import add, eq, itemgetter, le, ne, sub
 
 
 def picked(order: Sequence[int], *columns: "array[int]") -> "list[array[int]]":
@@ -109,9 +109,18 @@ def touched(starts: Sequence[int], ends: Sequence[int], start: int, sectors: int
     return bisect_left(starts, start + sectors) > bisect_right(ends, start)
 
 
-def either(pairs: bytes) -> Iterator[int]:
-    """Whether each in a row is one of a pair; ``pairs`` says of each but the last if it is with the next."""
-    return map(or_, chain(b"\0", pairs), chain(pairs, b"\0"))
+def either(pairs: bytes) -> bytes:
+    """Of each in a row, 1 if it is one of a pair; ``pairs`` says of each but the last if it is with the
+    next one."""
+    number = int.from_bytes(pairs, "little")
+    return (number | number << 8).to_bytes(len(pairs) + 1, "little")
+
+
+def spread(pairs: bytes, touching: bytes) -> bytes:
+    """``pairs``, and those of ``touching`` that have one in common with them; alike, 0 or 1 of each."""
+    number = int.from_bytes(pairs, "little")
+    beside = int.from_bytes(touching, "little") & (number << 8 | number >> 8)
+    return (number | beside).to_bytes(len(pairs), "little")
 
 
 def merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -24,6 +24,7 @@ from pycontrol.metadata.ranges import (
     last_end,
     merged,
     picked,
+    spread,
     touched,
 )
 from pycontrol.metadata.records import RECORD, Columns, Extents, Kind, Limits, Record
@@ -129,11 +130,7 @@ def _shared(columns: Columns, bad: list[int]) -> "array[int]":
     meet = bytes(map(gt, ends, islice(starts, 1, None)))
     touch = bytes(map(eq, ends, islice(starts, 1, None)))
     if 1 in meet:
-        if 1 in touch:
-            meets = bytes(either(meet))
-            beside = map(or_, meets, islice(meets, 1, None))
-            meet = bytes(map(or_, meet, map(and_, touch, beside)))
-        named = set(compress(starts, either(meet)))
+        named = set(compress(starts, either(spread(meet, touch))))
         chosen[:] = map(named.__contains__, columns.mains)
     if 1 in touch:
         for number in _going_on(columns):
