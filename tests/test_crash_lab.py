@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.user_build import Ran, caught_as, mutations, run, run_with_second_opinion
+from tests.user_build import Ran, caught_as, mutations, run, run_with_second_opinion, seeds
 
 # Two minutes where nothing else runs.
 pytestmark = pytest.mark.timeout(900)
@@ -60,7 +60,7 @@ def test_a_broken_protocol_is_found(bug: str) -> None:
 def test_what_the_metadata_code_once_did_is_found(mutation: str) -> None:
     # Named after the workload that finds it, not with each seed.
     program, workload = f"mutants/{mutation}", mutation.split("/")[1].split(".")[0]
-    for seed in range(1, 9):
+    for seed in seeds(mutation):
         ran = run(program, workload, "--seed", seed)
         if ran.status:
             break

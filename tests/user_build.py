@@ -81,3 +81,9 @@ def caught_as(mutation: str) -> str:
     found = re.search(r"^# Caught as: (.*)$", (MUTATIONS / f"{mutation}.sed").read_text(), re.M)
     assert found, f"{mutation} does not say how it is caught"
     return found[1]
+
+
+def seeds(mutation: str) -> list[int]:
+    """With which a random program finds it, of those tried, or else the first few."""
+    found = re.search(r"^# Seed: (\d+)$", (MUTATIONS / f"{mutation}.sed").read_text(), re.M)
+    return [int(found[1])] if found else list(range(1, 9))
