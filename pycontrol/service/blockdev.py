@@ -136,7 +136,7 @@ def look(path: str, sysfs: Path = SYSFS, proc: Path = PROC) -> BlockDevice:
         holders=holders(place),
         mounts=mounts(dev, proc),
         identity=Identity.from_udev(known) or from_sysfs(dev, sysfs),
-        known_as=tuple(Signature(known[key], -1) for key in _signature_keys(partition) if known.get(key)),
+        known_as=tuple(Signature(each, -1) for each in udevdb.signatures(known, partition=partition)),
         seen=found,
     )
 
@@ -147,11 +147,6 @@ def look_as(path: str, dev: "DevNumber | str") -> BlockDevice:
     if str(found.dev) != str(dev):
         raise WrongDevice(f"{plain(path)} is another device, {found.dev} and not {dev}; is udev running?")
     return found
-
-
-def _signature_keys(partition: bool) -> tuple[str, ...]:
-    # A partition's ID_PART_TABLE_TYPE is that of the disk it is on: udev hands it down.
-    return ("ID_FS_TYPE",) if partition else ("ID_FS_TYPE", "ID_PART_TABLE_TYPE")
 
 
 def number(path: str) -> DevNumber:

@@ -147,7 +147,7 @@ def _describe(place: Path, where: Places, swaps: set[str]) -> Disk | None:
         mounts=_all_mounts(place, dev, children, where.proc),
         holders=held,
         swap=bool(swaps & {place.name, *children}),
-        known_as=tuple(known[key] for key in _signature_keys(partition) if known.get(key)),
+        known_as=tuple(udevdb.signatures(known, partition=partition)),
         dm_uuid=_read(place / "dm/uuid"),
         remapped_by=_remapped_by(place),
     )
@@ -157,11 +157,6 @@ def _kind(place: Path, partition: bool) -> str:
     if partition:
         return "partition"
     return next((kind for kind in ("dm", "md", "loop") if (place / kind).is_dir()), "disk")
-
-
-def _signature_keys(partition: bool) -> tuple[str, ...]:
-    # A partition's ID_PART_TABLE_TYPE is that of the disk it is on.
-    return ("ID_FS_TYPE",) if partition else ("ID_FS_TYPE", "ID_PART_TABLE_TYPE")
 
 
 def _all_mounts(place: Path, dev: DevNumber, children: tuple[str, ...], proc: Path) -> tuple[str, ...]:
