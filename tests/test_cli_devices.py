@@ -3,11 +3,14 @@
 import errno
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pycontrol.cli import main as entry
+from pycontrol.cli import streams
 from pycontrol.cli.exitcodes import MEANING, ExitCode
 from pycontrol.service import blockdev
 from pycontrol.service.kernellog import KernelLog
@@ -203,7 +206,19 @@ def test_help_tells_every_exit_code_in_every_command(run: Run) -> None:
 
 
 def test_exit_codes_are_the_promised_numbers() -> None:
-    assert [code.value for code in ExitCode] == list(range(12)) and set(MEANING) == set(ExitCode)
+    assert [code.value for code in ExitCode] == list(range(13)) and set(MEANING) == set(ExitCode)
+
+
+def test_a_fault_of_the_tool_is_not_taken_for_damage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(entry, "cli", lambda **_: [][0])
+    for name in ("prepare", "finished"):
+        monkeypatch.setattr(streams, name, lambda *code: code and code[0])
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    with pytest.raises(SystemExit) as end:
+        entry.main()
+    assert end.value.code == 12 and "IndexError" in capsys.readouterr().err
 
 
 def test_unknown_command_is_usage(run: Run) -> None:

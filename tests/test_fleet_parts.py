@@ -83,6 +83,19 @@ def test_the_worst_answer_decides_the_exit_code(hosts: Simulation, run: Command,
     assert done.stdout.splitlines()[-1] == "3 hosts: 1 ok, 1 damaged, 1 failed"
 
 
+@pytest.mark.parametrize(
+    "words", [["scrub", "data"], ["watch"], ["status"], ["health"], ["inspect", "/dev/x"]]
+)
+def test_a_host_whose_python_fails_is_not_taken_for_damaged(
+    hosts: Simulation, run: Command, tmp_path: Path, words: list[str]
+) -> None:
+    """An import that fails ends with 1 as well, before anything is answered."""
+    path = str(inventory(tmp_path / "hosts.toml", 1))
+    hosts.answer = lambda host, words: (b"", 1)
+    done = run("fleet", "-H", path, *words)
+    assert done.exit_code == 11 and "host00000: failed" in done.stdout
+
+
 def test_each_word_is_quoted_for_the_shell_there() -> None:
     seen = []
 

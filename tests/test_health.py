@@ -298,17 +298,49 @@ def test_command_for_all_devices_and_none(data: InService, run: Run) -> None:
     data.kernel.add("other", "", (0, 8, "dm-remap-v4", "8:0 8:99"), (8, 8, "dm-remap-v4", "8:0 8:16"))
     data.kernel.devices["other"].suspended = True
     result = run("health")
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     lines = [line for line in result.stdout.splitlines() if line.startswith("/dev")]
     assert lines == [
         "/dev/mapper/data: good",
-        "/dev/mapper/other: watch",
-        "/dev/mapper/other from sector 8: watch",
+        "/dev/mapper/other: act",
+        "/dev/mapper/other from sector 8: act",
     ]
     assert "is suspended" in result.stdout
+    del data.kernel.devices["other"]
     data.kernel.add("bare", "DMREMAP-x")
     result = run("health", "bare")
     assert result.exit_code == 4 and "no table at present" in result.stderr
+    result = run("health")
+    assert result.exit_code == 1 and "/dev/mapper/bare: failing" in result.stdout
+    assert "every request to it fails: 'dmremapctl remove bare'" in " ".join(result.stdout.split())
+    good, bare = json.loads(run("health", "--json").stdout)
+    assert (good["verdict"], bare["verdict"], bare["reasons"][0]["kind"]) == ("good", "failing", "no_table")
+    assert good.keys() == bare.keys() and bare["mode"] is bare["pending_sectors"] is None
+
+
+def test_what_is_pending_on_a_suspended_device_is_not_forgotten(data: InService, run: Run) -> None:
+    """Its map is not in memory, and its status line counts nothing; the spare does."""
+    data.put([Record(0, 0, 8, 2), Record(16, 0, 8, 2)])
+    data.kernel.devices["data"].suspended = True
+    (said,) = json.loads(run("health", "data", "--json").stdout)
+    assert said["pending_sectors"] == 16 and {"pending", "suspended"} <= {
+        reason["kind"] for reason in said["reasons"]
+    }
+    (device,) = json.loads(run("status", "data", "--json").stdout)
+    assert device["suspended"] and not device["targets"][0]["healthy"]
+
+
+def test_a_device_whose_name_libdevmapper_has_mangled(data: InService, run: Run) -> None:
+    """Others make such, with dmsetup and without a uuid."""
+    name = "my\\x20data"  # a backslash, which is shown as two
+    data.kernel.add(name, "", (0, 8, "dm-remap-v4", "8:0 8:16"))
+    for words in (["health"], ["list"], ["status", name]):
+        assert "x20data" in run(*words).stdout
+    assert run("status", "my data").exit_code == 2
+    data.kernel.devices.clear()
+
+
+def test_none(data: InService, run: Run) -> None:
     data.kernel.devices.clear()
     assert run("health").stdout == "no devices\n"
     assert run("health", "data").exit_code == 4

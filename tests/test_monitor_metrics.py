@@ -127,6 +127,9 @@ def test_states_that_device_mapper_knows() -> None:
         text = render([replace(plain, info=replace(plain.info, flags=flags))], Counters(), CALLS)
         assert value(text, "suspended", device="r0") == (flags == DmFlags.SUSPEND)
         assert value(text, "readonly", device="r0") == (flags == DmFlags.READONLY)
+        # The kernel has no map then.
+        assert ("dmremap_pending_extents" in text) == ("dmremap_remapped_extents" in text)
+        assert ("dmremap_pending_extents" in text) == (flags != DmFlags.SUSPEND)
 
 
 def test_labels_are_escaped() -> None:

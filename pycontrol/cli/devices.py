@@ -121,11 +121,11 @@ def _as_json(device: "RemapDevice") -> dict[str, object]:
         "readonly": info.readonly,
         "deferred_remove": info.deferred_remove,
         "doing": doing(info.name),
-        "targets": [_target_json(target) for target in device.targets],
+        "targets": [_target_json(device, target) for target in device.targets],
     }
 
 
-def _target_json(target: "RemapTarget") -> dict[str, object]:
+def _target_json(device: "RemapDevice", target: "RemapTarget") -> dict[str, object]:
     from dataclasses import asdict
 
     # The status line's features are those of the table once more.
@@ -137,7 +137,7 @@ def _target_json(target: "RemapTarget") -> dict[str, object]:
         "spare": target.table.spare,
         "features": list(target.table.features),
         **state,
-        "healthy": target.status.healthy,
+        "healthy": target.status.healthy and not device.info.suspended,
     }
 
 

@@ -18,6 +18,7 @@ class ExitCode(IntEnum):
     REFUSED = 9
     CANCELLED = 10
     HOSTS_FAILED = 11
+    FAULT = 12
 
 
 MEANING: dict[ExitCode, str] = {
@@ -33,5 +34,6 @@ MEANING: dict[ExitCode, str] = {
     ExitCode.REFUSED: "refused by the target",
     ExitCode.CANCELLED: "cancelled by the user",
     ExitCode.HOSTS_FAILED: "hosts of a fleet failed, each is told with its reason",
+    ExitCode.FAULT: "a fault of dmremapctl itself, shown as Python does",
 }
 """One line for each code, for ``--help`` and the manual."""

@@ -10,6 +10,7 @@ from pycontrol.cli.output import emit_json, json_option
 from pycontrol.text import plain
 
 if TYPE_CHECKING:
+    from pycontrol.service.status import TargetStatus
     from pycontrol.service.view.checkup import Checkup
     from pycontrol.service.view.growth import Window
 
@@ -52,7 +53,8 @@ def health(ctx: click.Context, name: str | None, as_json: bool) -> None:
       day, week, month            new damage: {days, places, sectors, pending, bad_spare}; or null
       places, sectors, undated    damage of all time, and sectors without a date; or null
       pending_sectors, used_sectors, total_sectors, valid_copies, copies, mode, errors,
-      needs_check, read_errors, write_errors, sectors_salvaged, sectors_lost    as in status
+      needs_check, read_errors, write_errors, sectors_salvaged, sectors_lost    as in status;
+                                  null for a device without a table
     """
     from pycontrol.dm.ioctl import Control
     from pycontrol.service.view.checkup import check_up
@@ -79,35 +81,46 @@ def _show(each: "Checkup") -> None:
     from rich.text import Text
 
     from pycontrol.cli.output import console
-    from pycontrol.sizes import SECTOR, human
 
-    verdict, state = each.verdict, each.target.status
-    where = f" from sector {each.target.start}" if each.target.start else ""
+    verdict, target = each.verdict, each.target
+    where = f" from sector {target.start}" if target and target.start else ""
     line = Text(f"{plain(each.device.path)}{where}: ")
     line.append(str(verdict.level), style=_STYLES[str(verdict.level)])
     screen = console()
     screen.print(line, soft_wrap=True)
     width = max(40, get_terminal_size((81, 24)).columns - 1)
-    used, total = human(state.used_sectors * SECTOR), human(state.total_sectors * SECTOR)
-    figures = [
-        f"spare {used} of {total} used,",
-        f"copies {state.valid_copies} of {state.copies},",
-        f"{state.read_errors} read and {state.write_errors} write errors,",
-        f"{state.sectors_salvaged} sectors salvaged and {state.sectors_lost} lost since the beginning",
-    ]
     sentences = [f"{reason.level}: {reason.sentence}" for reason in verdict.reasons]
-    for sentence in (*sentences, " ".join(figures)):
+    if target:
+        sentences.append(_figures(target.status))
+    for sentence in sentences:
         for words in wrap(sentence, width, initial_indent="  ", subsequent_indent="    "):
             click.echo(words)
 
 
+def _figures(state: "TargetStatus") -> str:
+    from pycontrol.sizes import SECTOR, human
+
+    used, total = human(state.used_sectors * SECTOR), human(state.total_sectors * SECTOR)
+    return (
+        f"spare {used} of {total} used, copies {state.valid_copies} of {state.copies},"
+        f" {state.read_errors} read and {state.write_errors} write errors,"
+        f" {state.sectors_salvaged} sectors salvaged and {state.sectors_lost} lost since the beginning"
+    )
+
+
+_STATE = (
+    "used_sectors", "total_sectors", "valid_copies", "copies", "mode", "errors", "needs_check",
+    "read_errors", "write_errors", "sectors_salvaged", "sectors_lost",
+)  # fmt: skip
+
+
 def _as_json(each: "Checkup") -> dict[str, Any]:
-    state, facts, verdict = each.target.status, each.facts, each.verdict
-    growth, ahead = facts.growth, verdict.outlook
+    target, facts, verdict = each.target, each.facts, each.verdict
+    growth, ahead = facts.growth if facts else None, verdict.outlook
     return {
         "name": each.device.info.name,
         "path": each.device.path,
-        "start": each.target.start,
+        "start": target.start if target else 0,
         "verdict": str(verdict.level),
         "reasons": [
             {"verdict": str(reason.level), "kind": reason.kind, "sentence": reason.sentence}
@@ -127,18 +140,8 @@ def _as_json(each: "Checkup") -> dict[str, Any]:
         "places": growth.places if growth else None,
         "sectors": growth.sectors if growth else None,
         "undated": growth.undated if growth else None,
-        "pending_sectors": facts.pending_sectors,
-        "used_sectors": state.used_sectors,
-        "total_sectors": state.total_sectors,
-        "valid_copies": state.valid_copies,
-        "copies": state.copies,
-        "mode": state.mode,
-        "errors": list(state.errors),
-        "needs_check": state.needs_check,
-        "read_errors": state.read_errors,
-        "write_errors": state.write_errors,
-        "sectors_salvaged": state.sectors_salvaged,
-        "sectors_lost": state.sectors_lost,
+        "pending_sectors": facts.pending_sectors if facts else None,
+        **{key: getattr(target.status, key) if target else None for key in _STATE},
     }
 
 

@@ -188,3 +188,7 @@ def main() -> None:
         cli(prog_name="dmremapctl")
     except SystemExit as end:
         sys.exit(streams.finished(end.code))
+    except Exception:
+        # Python itself would end with 1, which is to say that damage was found.
+        sys.excepthook(*sys.exc_info())
+        sys.exit(streams.finished(ExitCode.FAULT))

@@ -70,8 +70,8 @@ class Request:
             self.event_nr,
             0,
             0,
-            self.name.encode(),
-            self.uuid.encode(),
+            self.name.encode(errors="surrogateescape"),
+            self.uuid.encode(errors="surrogateescape"),
             b"",
         )
         buffer[HEADER_SIZE : HEADER_SIZE + len(self.payload)] = self.payload

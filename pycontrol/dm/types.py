@@ -1,5 +1,6 @@
 """Names, flags and results of device-mapper, under the kernel's own terms."""
 
+import os
 import re
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
@@ -17,6 +18,8 @@ DM_MAX_TYPE_NAME: Final = 16
 # libdevmapper mangles every other character in the names under /dev/mapper.  Refusing
 # them keeps one spelling everywhere; 'control' is the node of device-mapper itself.
 _NAME: Final = re.compile(r"[A-Za-z0-9#+\-.:=@_]+")
+MANGLED: Final = re.compile(r"(?=.*\\x)(?:[A-Za-z0-9#+\-.:=@_]|\\x[0-9a-f]{2})+")
+"""What libdevmapper makes of a name with other characters."""
 
 
 class DmName(str):
@@ -29,6 +32,13 @@ class DmName(str):
         if not _NAME.fullmatch(value) or value in {".", "..", "control"}:
             raise DmNameError(f"'{value}' cannot name a device; use letters, digits and #+-.:=@_")
         if len(value) >= DM_NAME_LEN:
+            raise DmNameError(f"a device name has at most {DM_NAME_LEN - 1} characters")
+        return super().__new__(cls, value)
+
+    @classmethod
+    def known(cls, value: str) -> Self:
+        """A name that the kernel has told, of whatever characters; DmNameError if it is too long for one."""
+        if len(os.fsencode(value)) >= DM_NAME_LEN:
             raise DmNameError(f"a device name has at most {DM_NAME_LEN - 1} characters")
         return super().__new__(cls, value)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from pycontrol import TARGET, UUID_PREFIX
 from pycontrol.dm.errors import DmIoctlError
 from pycontrol.dm.ioctl import Control
-from pycontrol.dm.types import MAPPER_DIR, DeviceInfo, DmName, DmUuid, Ref, TargetLine
+from pycontrol.dm.types import MANGLED, MAPPER_DIR, DeviceInfo, DmName, DmUuid, Ref, TargetLine
 from pycontrol.errors import Busy, UsageError, WrongDevice
 from pycontrol.service.kernel import explained
 from pycontrol.service.status import TargetStatus, TargetTable
@@ -56,6 +56,11 @@ class RemapDevice:
         return "has no table at present"
 
     @property
+    def healthy(self) -> bool:
+        """Nothing for anybody to do: of a suspended device all requests wait."""
+        return not self.info.suspended and all(target.status.healthy for target in self.targets)
+
+    @property
     def path(self) -> str:
         """Of its node, which udev makes."""
         return str(MAPPER_DIR / self.info.name)
@@ -69,20 +74,22 @@ def list_devices(control: Control) -> list[RemapDevice]:
     found: list[RemapDevice] = []
     with explained():
         for entry in control.list_devices():
-            ref: Ref
             try:
-                # A name with odd characters cannot be ours, but its uuid may still be asked for.
-                ref = DmUuid(entry.uuid) if entry.uuid else DmName(entry.name)
-            except ValueError:
-                continue
-            try:
-                device = _describe(control, ref)
+                device = _describe(control, _ref(entry.name, entry.uuid))
             except DmIoctlError:
                 # Gone since the list was made, or taken down this moment.
                 continue
             if device.targets or device.info.uuid.startswith(UUID_PREFIX):
                 found.append(device)
     return sorted(found, key=lambda device: device.info.name)
+
+
+def _ref(name: str, uuid: str) -> Ref:
+    # The uuid stays when a device is renamed; others may have made it, of whatever characters.
+    try:
+        return DmUuid(uuid) if uuid else DmName.known(name)
+    except ValueError:
+        return DmName.known(name)
 
 
 def status(control: Control, name: str) -> RemapDevice:
@@ -101,7 +108,7 @@ def named(name: str) -> DmName:
     """A name from the command line; a path under /dev/mapper will do, too.  UsageError if it can be none."""
     text = name.removeprefix(f"{MAPPER_DIR}/")
     try:
-        return DmName(text)
+        return DmName.known(text) if MANGLED.fullmatch(text) else DmName(text)
     except ValueError as error:
         raise UsageError(plain(error)) from error
 

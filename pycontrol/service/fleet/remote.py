@@ -77,11 +77,14 @@ class Remote:
         assert self._facts is not None
         return self._facts
 
-    def dmremapctl(self, *words: str, shape: Shape, each: Callable[[Any], None] | None = None) -> Answer:
+    def dmremapctl(
+        self, *words: str, shape: Shape, each: Callable[[Any], None] | None = None, finds: bool = False
+    ) -> Answer:
         """Run it there, with --json.
 
         HostFailure if its answer has not this shape.  With ``each`` the answer is a stream of
-        lines, which are given away one by one and not kept.
+        lines, which are given away one by one and not kept.  With ``finds`` exit code 1 is an
+        answer, that damage was found; a Python that cannot start ends so, too.
         """
         documents: list[Any] = []
 
@@ -104,7 +107,7 @@ class Remote:
         data = output.rest()
         if not each and data.strip():
             documents = [check(value, shape) for value in numbered(data)]
-        if ended.code > 1:
+        if ended.code > finds:
             raise HostFailure(State.FAILED, sentence or f"exit code {ended.code}", ended.code)
         return Answer(ended.code, documents, sentence)
 

@@ -25,7 +25,7 @@ def status(name: str | None) -> Work:
     """The state of one device, or of all."""
 
     def work(remote: Remote, _: Each) -> Result:
-        answer = remote.dmremapctl("status", *_maybe(name), shape=answers.STATUS)
+        answer = remote.dmremapctl("status", *_maybe(name), shape=answers.STATUS, finds=True)
         devices = _only(answer)
         return Result(_listed(_status_words(device) for device in devices), devices, _state(answer))
 
@@ -47,7 +47,7 @@ def health(name: str | None) -> Work:
     """How the devices are."""
 
     def work(remote: Remote, _: Each) -> Result:
-        answer = remote.dmremapctl("health", *_maybe(name), shape=answers.HEALTH)
+        answer = remote.dmremapctl("health", *_maybe(name), shape=answers.HEALTH, finds=True)
         devices = _only(answer)
         return Result(_listed(_health_words(device) for device in devices), devices, _state(answer))
 
@@ -73,9 +73,9 @@ def scrub(name: str, options: Sequence[str]) -> Work:
             if document["type"] == "finding":
                 each(document)
 
-        answer = remote.dmremapctl("scrub", name, *options, shape=answers.SCRUBBED, each=one)
+        answer = remote.dmremapctl("scrub", name, *options, shape=answers.SCRUBBED, each=one, finds=True)
         if last.get("type") != "summary":
-            return Result("nothing to resume", last)
+            raise HostFailure(State.FAILED, answer.sentence or "it ended without a result", answer.code)
         summary = answers.check(last, answers.SUMMARY)
         found, pending = summary["found"], summary["pending"]
         sentence = f"{plain(summary['name'])}: {plain(summary['ending'])}, {found} found, {pending} pending"
@@ -100,7 +100,7 @@ def inspect(path: str | None, options: Sequence[str] = ()) -> Work:
     def work(remote: Remote, _: Each) -> Result:
         found, words, state = [], [], State.OK
         for spare in [path] if path else [device.spare for device in remote.host.devices]:
-            answer = remote.dmremapctl("inspect", *options, spare, shape=answers.INSPECTED)
+            answer = remote.dmremapctl("inspect", *options, spare, shape=answers.INSPECTED, finds=True)
             found.append(_only(answer))
             words.append(f"{plain(spare)}: {'intact' if found[-1]['intact'] else 'damaged'}")
             state = State.DAMAGED if answer.code == 1 else state

@@ -60,13 +60,16 @@ _FLAGS: Final[tuple[tuple[str, str, Callable[[RemapDevice], bool]], ...]] = (
 _GAUGES: Final[tuple[tuple[str, str, Callable[[Totals], int]], ...]] = (
     ("healthy", "Whether there is nothing for anybody to do.", lambda s: s.healthy),
     ("needs_check", "Whether a change could not be recorded.", lambda s: s.needs_check),
-    ("remapped_extents", "Extents that live on the spare.", lambda s: s.remapped_extents),
-    ("pending_extents", "Extents that cannot be read until they are written.", lambda s: s.pending_extents),
     ("spare_used_bytes", "What is taken of the spare.", lambda s: s.used_sectors * SECTOR),
     ("spare_size_bytes", "What the spare has behind its metadata.", lambda s: s.total_sectors * SECTOR),
     ("metadata_copies", "Copies of the metadata.", lambda s: s.copies),
     ("metadata_valid_copies", "Copies of the metadata that are good.", lambda s: s.valid_copies),
 )
+_MAP: Final[tuple[tuple[str, str, Callable[[Totals], int]], ...]] = (
+    ("remapped_extents", "Extents that live on the spare.", lambda s: s.remapped_extents),
+    ("pending_extents", "Extents that cannot be read until they are written.", lambda s: s.pending_extents),
+)
+"""Not known of a suspended device."""
 _COUNTERS: Final[tuple[tuple[str, str, Callable[[Totals], int]], ...]] = (
     ("read_errors_total", "Reads that failed and were looked into.", lambda s: s.read_errors),
     ("write_errors_total", "Writes that failed and were looked into.", lambda s: s.write_errors),
@@ -134,6 +137,9 @@ def render(
         page.gauge(metric, about, [({"device": device.info.name}, flag(device)) for device, _ in known])
     for metric, about, value in _GAUGES:
         page.gauge(metric, about, [({"device": name}, value(state)) for name, state in states.items()])
+    going = [(device.info.name, state) for device, state in known if not device.info.suspended]
+    for metric, about, value in _MAP:
+        page.gauge(metric, about, [({"device": name}, value(state)) for name, state in going])
     for metric, about, value in _COUNTERS:
         page.counter(metric, about, [({"device": name}, value(state)) for name, state in states.items()])
     untold = {(name, action): Tally() for name in states for action in _ACTIONS}

@@ -52,7 +52,7 @@ def totals(device: RemapDevice) -> Totals | None:
         mode=max((state.mode for state in states), key=MODES.index),
         errors=tuple(dict.fromkeys(word for state in states for word in state.errors)),
         needs_check=any(state.needs_check for state in states),
-        healthy=all(state.healthy for state in states),
+        healthy=device.healthy,
         remapped_extents=total(lambda state: state.remapped_extents),
         pending_extents=total(lambda state: state.pending_extents),
         used_sectors=total(lambda state: state.used_sectors),

@@ -9,17 +9,17 @@ from pycontrol.metadata import Kind, Loaded
 from pycontrol.service.devices import RemapDevice, RemapTarget, list_devices, status
 from pycontrol.service.live import load_live
 from pycontrol.service.view.growth import Growth
-from pycontrol.service.view.health import Facts, Verdict, judge
+from pycontrol.service.view.health import Facts, Verdict, judge, no_table
 from pycontrol.text import plain
 
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """One target, what is known of it, and the verdict."""
+    """One target, what is known of it, and the verdict; no target if the device has no table."""
 
     device: RemapDevice
-    target: RemapTarget
-    facts: Facts
+    target: RemapTarget | None
+    facts: Facts | None
     verdict: Verdict
 
 
@@ -35,7 +35,14 @@ def check_up(control: Control, name: str | None = None, now: float | None = None
     else:
         found = list_devices(control)
     at = time.time() if now is None else now
-    return [_look(device, target, at) for device in found for target in device.targets]
+    return [
+        *(_look(device, target, at) for device in found for target in device.targets),
+        *(_without(device) for device in found if not device.targets and not device.moved),
+    ]
+
+
+def _without(device: RemapDevice) -> Checkup:
+    return Checkup(device, None, None, no_table(plain(device.info.name)))
 
 
 def _look(device: RemapDevice, target: RemapTarget, now: float) -> Checkup:
@@ -44,7 +51,7 @@ def _look(device: RemapDevice, target: RemapTarget, now: float) -> Checkup:
         name=plain(device.info.name),
         now=now,
         status=target.status,
-        pending_sectors=_pending_sectors(target, loaded),
+        pending_sectors=_pending_sectors(device, target, loaded),
         growth=Growth.of(loaded, now) if loaded else None,
         unread=unread,
         suspended=device.info.suspended,
@@ -53,8 +60,9 @@ def _look(device: RemapDevice, target: RemapTarget, now: float) -> Checkup:
     return Checkup(device, target, facts, judge(facts))
 
 
-def _pending_sectors(target: RemapTarget, loaded: Loaded | None) -> int:
-    if not target.status.pending_extents:
+def _pending_sectors(device: RemapDevice, target: RemapTarget, loaded: Loaded | None) -> int:
+    # Of a suspended device the kernel has no map, and counts none; the spare has it still.
+    if not target.status.pending_extents and not device.info.suspended:
         return 0
     # An extent has a sector at least: better too few than none.
     on_spare = loaded.extents.sectors(Kind.PENDING) if loaded else 0

@@ -90,6 +90,15 @@ def judge(facts: Facts) -> Verdict:
     return Verdict(found[0].level, tuple(found), ahead)
 
 
+def no_table(name: str) -> Verdict:
+    """The verdict on a device that has nothing to send requests to."""
+    sentence = (
+        f"The device has no table and every request to it fails: 'dmremapctl remove {name}', and create or"
+        " activate it again."
+    )
+    return Verdict(Level.FAILING, (Reason(Level.FAILING, "no_table", sentence),), None)
+
+
 def _service(facts: Facts) -> list[Reason]:
     """Whether the target still does its work."""
     name, state = facts.name, facts.status
@@ -132,7 +141,7 @@ def _service(facts: Facts) -> list[Reason]:
     if facts.suspended:
         found.append(
             Reason(
-                Level.WATCH,
+                Level.ACT,
                 "suspended",
                 "The device is suspended and all requests wait: find out who suspended it, and resume it.",
             )
