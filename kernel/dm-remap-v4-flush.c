@@ -181,8 +181,10 @@ bool dmr_map_fua(struct dmr_target *c, struct bio *bio)
 	bool wait;
 	int idx;
 
-	if (!fua_flushes(bio->bi_bdev))
+	if (!fua_flushes(bio->bi_bdev)) {
+		pb->epoch = DMR_FUA_ALONE + epoch;
 		return true;
+	}
 	idx = __srcu_read_lock(&f->under_way);
 	__release(&f->under_way);	/* for sparse: not on return */
 	pb->epoch = DMR_FUA + 4 * dev + 2 * idx + epoch;

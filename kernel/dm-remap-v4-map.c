@@ -177,7 +177,9 @@ static void free_leaf_rcu(struct rcu_head *head)
 
 static struct dmr_dir *alloc_dir(u32 room)
 {
-	struct dmr_dir *dir = kvmalloc(struct_size(dir, slot, room), GFP_NOIO);
+	/* What can't fail may wait for ever, with memory that our bios hold. */
+	struct dmr_dir *dir = kvmalloc(struct_size(dir, slot, room),
+				       GFP_NOIO | __GFP_RETRY_MAYFAIL);
 
 	if (dir) {
 		dir->nr = 0;

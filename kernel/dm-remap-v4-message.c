@@ -96,7 +96,8 @@ static int parse_range(struct message_context *m, unsigned int i,
 {
 	u64 value;
 
-	if (parse_sector(m, m->argv[i], m->c->main_sectors, sector))
+	/* What lies behind the target may be others', and isn't held. */
+	if (parse_sector(m, m->argv[i], m->c->ti->len, sector))
 		return -EINVAL;
 	*len = m->c->block;
 	if (i + 1 < m->argc) {
@@ -104,7 +105,7 @@ static int parse_range(struct message_context *m, unsigned int i,
 			return refuse(m, "the count is a number of sectors, at least 1");
 		if (value & (m->c->block - 1))
 			return refuse(m, "the count must be a multiple of the logical block size");
-		if (value > m->c->main_sectors - *sector)
+		if (value > m->c->ti->len - *sector)
 			return refuse(m, "the range ends behind the end of the device");
 		*len = value;
 	}
@@ -276,7 +277,7 @@ static int msg_test_remap(struct message_context *m)
 
 	if (m->argc != 3)
 		return refuse(m, "usage: test_remap <bad sector> <spare sector>");
-	if (parse_sector(m, m->argv[1], c->main_sectors, &req.sector) ||
+	if (parse_sector(m, m->argv[1], c->ti->len, &req.sector) ||
 	    parse_sector(m, m->argv[2], c->spare_sectors, &req.spare))
 		return -EINVAL;
 	req.len = c->block;

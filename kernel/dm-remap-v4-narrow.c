@@ -160,7 +160,15 @@ static blk_status_t read_extent(struct dmr_target *c, const struct dmr_data *dat
 		    !(ex->kind == DMR_REMAP ? dmr_spare_answers(c) :
 					      dmr_breaker_believes(c, REQ_OP_READ)))
 			return status;
-		if (note_unreadable(c, sector + w.done, ex, w.done))
+		/* Or was it the device, which is back by now? */
+		status = dmr_data_io(c, data, offset + w.done, w.n, REQ_OP_READ,
+				     w.bdev, w.base + w.done);
+		if (!status) {
+			rescue_weak(c, data, sector + w.done, ex->kind);
+			continue;
+		}
+		if (!dmr_may_be_medium(REQ_OP_READ, status) ||
+		    note_unreadable(c, sector + w.done, ex, w.done))
 			return status;
 		result = BLK_STS_MEDIUM;
 	}
@@ -189,6 +197,13 @@ blk_status_t dmr_read_run(struct dmr_target *c, const struct dmr_data *data,
 
 /* ---------------------------------------------------------------- writing */
 
+/* Main may say the same of itself. */
+static blk_status_t own_error(struct dmr_target *c, blk_status_t status)
+{
+	c->txn->own_error = true;
+	return status;
+}
+
 /*
  * Write @len sectors of @data to free places of the spare and note the remaps
  * of @sector on. Places that fail are noted as bad and others are tried.
@@ -203,10 +218,10 @@ blk_status_t dmr_write_to_spare(struct dmr_target *c, const struct dmr_data *dat
 
 	while (len) {
 		if (dmr_txn_room(c))
-			return BLK_STS_RESOURCE;
+			return own_error(c, BLK_STS_RESOURCE);
 		got = dmr_space_alloc(&c->space, min(want, len), c->block, &at);
 		if (!got)
-			return BLK_STS_NOSPC;
+			return own_error(c, BLK_STS_NOSPC);
 		status = dmr_data_io(c, data, offset, got, REQ_OP_WRITE,
 				     c->spare->bdev, at);
 		if (status && got > c->block) {
@@ -267,7 +282,7 @@ static blk_status_t write_extent(struct dmr_target *c, struct dmr_data *data,
 			return status;
 		/* Behind the remap, so that no state maps to a bad place. */
 		if (remapped && dmr_txn_room(c))
-			return BLK_STS_RESOURCE;
+			return own_error(c, BLK_STS_RESOURCE);
 		if (remapped)
 			dmr_txn_add(c, DMR_REC_BAD_SPARE, 0, w.base + w.done, w.n);
 	}

@@ -48,8 +48,9 @@ static void defer_bio(struct dmr_target *c, struct bio *bio)
 
 	spin_lock_irqsave(&c->lock, flags);
 	bio_list_add(&c->deferred, bio);
-	spin_unlock_irqrestore(&c->lock, flags);
+	/* Under it: once the worker has this bio, all may be over and the target gone. */
 	queue_work(c->wq, &c->worker);
+	spin_unlock_irqrestore(&c->lock, flags);
 }
 
 /*
@@ -176,6 +177,8 @@ static noinline int keep(struct dmr_target *c, struct bio *bio,
 {
 	dmr_follow_route(c, bio, way);
 	if (way == DMR_DEFER) {
+		if (bio->bi_opf & REQ_FUA)
+			pb->epoch = DMR_UNCOUNTED_FUA;
 		pb->iter = bio->bi_iter;
 		pb->error = BLK_STS_OK;
 		pb->suspect = 0;
@@ -278,7 +281,7 @@ bool dmr_whole_blocks(const struct dmr_target *c, sector_t sector, sector_t len)
  * device, + 1, that may be a flush, or 0.
  */
 static noinline int end_slowly(struct dmr_target *c, struct bio *bio,
-			       blk_status_t error, u8 suspect)
+			       blk_status_t error, u8 suspect, bool fua)
 {
 	struct dmr_bio *pb = dmr_bio(bio);
 
@@ -290,14 +293,14 @@ static noinline int end_slowly(struct dmr_target *c, struct bio *bio,
 		return DM_ENDIO_DONE;
 
 	/* It comes here once more, when the worker is done with it. */
-	pb->epoch = DMR_UNCOUNTED;
+	pb->epoch = fua ? DMR_UNCOUNTED_FUA : DMR_UNCOUNTED;
 	pb->error = error;
 	pb->suspect = suspect;
 	defer_bio(c, bio);
 	return DM_ENDIO_INCOMPLETE;
 }
 
-/* A flush, a write with one behind it, or finished by ourselves. */
+/* A flush, a write that is REQ_FUA, or finished by ourselves. */
 static noinline int end_other(struct dmr_target *c, struct bio *bio,
 			      blk_status_t error)
 {
@@ -309,9 +312,9 @@ static noinline int end_other(struct dmr_target *c, struct bio *bio,
 			dmr_flush_ended(c, epoch, error);
 		return DM_ENDIO_DONE;
 	}
-	suspect = dmr_fua_ended(c, epoch, error) + 1;
+	suspect = epoch < DMR_FUA_ALONE ? dmr_fua_ended(c, epoch, error) + 1 : 0;
 	if (dmr_hold_uncount(&c->hold, epoch & 1) || error)
-		return end_slowly(c, bio, error, suspect);
+		return end_slowly(c, bio, error, suspect, true);
 	return DM_ENDIO_DONE;
 }
 
@@ -325,7 +328,7 @@ static int dmr_end_io(struct dm_target *ti, struct bio *bio, blk_status_t *error
 
 	/* Its I/O is over, also if the worker looks into it next. */
 	if (unlikely(dmr_hold_uncount(&c->hold, epoch) || *error))
-		return end_slowly(c, bio, *error, 0);
+		return end_slowly(c, bio, *error, 0, false);
 	return DM_ENDIO_DONE;
 }
 

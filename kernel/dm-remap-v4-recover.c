@@ -121,14 +121,21 @@ static blk_status_t believe_writes(struct dmr_target *c, unsigned int savepoint)
 	return BLK_STS_IOERR;
 }
 
+/* Not for ever: what fails again is told. */
+static bool served_twice(const struct dmr_bio *pb)
+{
+	return pb->suspect == DMR_SERVED_ONCE;
+}
+
 static blk_status_t serve(struct dmr_target *c, struct bio *bio)
 {
 	struct dmr_bio *pb = dmr_bio(bio);
+	bool failed = pb->error && !served_twice(pb);
 	struct dmr_data data = {
 		.bio = bio,
 		.iter = pb->iter,
 		.flags = bio->bi_opf & (REQ_META | REQ_PRIO),
-		.failed = pb->error,
+		.failed = failed,
 	};
 	sector_t sector = pb->iter.bi_sector;
 	sector_t len = pb->iter.bi_size >> SECTOR_SHIFT;
@@ -139,31 +146,32 @@ static blk_status_t serve(struct dmr_target *c, struct bio *bio)
 	if (bio_op(bio) != REQ_OP_DISCARD && !dmr_whole_blocks(c, sector, len))
 		return BLK_STS_NOTSUPP;
 	c->txn->merge_from = savepoint;
+	c->txn->own_error = false;
 	switch (bio_op(bio)) {
 	case REQ_OP_READ:
-		if (pb->error)
+		if (failed)
 			dmr_add(&c->count.read_errors, 1);
 		return dmr_read_run(c, &data, 0, sector, len);
 	case REQ_OP_WRITE:
 	case REQ_OP_WRITE_ZEROES:
-		if (pb->error)
+		if (failed)
 			dmr_add(&c->count.write_errors, 1);
 		if (bio_op(bio) == REQ_OP_WRITE)
 			status = dmr_write_run(c, &data, sector, len);
 		else
 			status = write_zeroes(c, bio, sector, len);
-		if (status == BLK_STS_NOSPC)
+		if (status == BLK_STS_NOSPC && c->txn->own_error)
 			tell_full(c);
 		/* No block is bad: it was the flush behind it, and its only report. */
-		if (!status && pb->error && pb->suspect && !data.moved)
+		if (!status && failed && pb->suspect && !data.moved)
 			dmr_flush_lost(c, pb->suspect - 1);
 		if (!status)
 			status = believe_writes(c, savepoint);
 		else
 			dmr_txn_rollback(c, savepoint, c->txn->nr);
 		pb->in_txn = !status && c->txn->nr > savepoint;
-		/* An error of our own, not of main: the caller gets main's. */
-		if (status == BLK_STS_NOSPC || status == BLK_STS_RESOURCE)
+		/* The caller gets main's. */
+		if (status && c->txn->own_error)
 			status = pb->error ?: BLK_STS_MEDIUM;
 		return status;
 	case REQ_OP_DISCARD:
@@ -271,12 +279,6 @@ static void collect_requests(struct dmr_target *c, struct dmr_round *round)
 	spin_unlock_irq(&c->lock);
 }
 
-/* Not for ever: what fails again is told. */
-static bool served_twice(const struct dmr_bio *pb)
-{
-	return !pb->error && pb->suspect;
-}
-
 /*
  * Its records are not durable. If that is because a flush failed, which need not have
  * been ours, all it has written and noted can be done once more: BLK_STS_AGAIN.
@@ -340,6 +342,11 @@ static bool wrote(const struct bio *bio)
 	       bio_op(bio) != REQ_OP_DISCARD;
 }
 
+static bool was_fua(struct bio *bio)
+{
+	return dmr_bio(bio)->epoch == DMR_UNCOUNTED_FUA;
+}
+
 /*
  * What was REQ_FUA is to be stable, wherever it went. The flush of one device may
  * tell of what is on the other only: which bio went where nobody keeps.
@@ -350,7 +357,7 @@ static void flush_fua(struct dmr_target *c, struct dmr_round *round)
 	struct bio *bio;
 
 	bio_list_for_each(bio, &round->bios)
-		any |= wrote(bio) && bio->bi_opf & REQ_FUA;
+		any |= wrote(bio) && was_fua(bio);
 	if (!any)
 		return;
 	failed = dmr_flush_device(c, DMR_MAIN);
@@ -358,7 +365,7 @@ static void flush_fua(struct dmr_target *c, struct dmr_round *round)
 	if (!failed)
 		return;
 	bio_list_for_each(bio, &round->bios)
-		if (wrote(bio) && bio->bi_opf & REQ_FUA)
+		if (wrote(bio) && was_fua(bio))
 			bio->bi_status = BLK_STS_IOERR;
 }
 
@@ -373,8 +380,7 @@ static bool write_again(struct dmr_target *c, struct bio *bio)
 
 	if (served_twice(pb))
 		return false;
-	pb->error = BLK_STS_OK;
-	pb->suspect = 1;
+	pb->suspect = DMR_SERVED_ONCE;
 	bio->bi_opf &= ~REQ_NOWAIT;
 	spin_lock_irq(&c->lock);
 	bio_list_add(&c->deferred, bio);
@@ -389,7 +395,7 @@ static void answer_in_doubt(struct dmr_target *c, struct bio *bio)
 
 	for (dev = 0; dev < DMR_NR_DEVICES; dev++)
 		dmr_flush_lost(c, dev);
-	if (bio->bi_opf & REQ_FUA)
+	if (was_fua(bio))
 		bio->bi_status = BLK_STS_IOERR;
 	bio_endio(bio);
 }

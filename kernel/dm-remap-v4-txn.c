@@ -65,7 +65,9 @@ int dmr_txn_room(struct dmr_target *c)
 		return 0;
 	if (max > MAX_RECORDS)
 		return -ENOMEM;
-	rec = kvmalloc_array(max, sizeof(*rec), GFP_NOIO | __GFP_NOWARN);
+	/* Not for ever: what memory there is may wait for this bio. */
+	rec = kvmalloc_array(max, sizeof(*rec),
+			     GFP_NOIO | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
 	if (!rec)
 		return -ENOMEM;
 	memcpy(rec, txn->rec, txn->nr * sizeof(*rec));
@@ -74,6 +76,19 @@ int dmr_txn_room(struct dmr_target *c)
 	txn->rec = rec;
 	txn->max = max;
 	return 0;
+}
+
+static struct dmr_record new_record(enum dmr_record_kind kind, sector_t main,
+				    sector_t spare, sector_t len)
+{
+	return (struct dmr_record){
+		.main = main,
+		.spare = spare,
+		.sectors = len,
+		.kind = kind,
+		.errors = 1,
+		.time = ktime_get_real_seconds(),
+	};
 }
 
 void dmr_txn_add(struct dmr_target *c, enum dmr_record_kind kind, sector_t main,
@@ -95,14 +110,7 @@ void dmr_txn_add(struct dmr_target *c, enum dmr_record_kind kind, sector_t main,
 	}
 	if (WARN_ON_ONCE(txn->nr == txn->max))
 		return;
-	txn->rec[txn->nr++] = (struct dmr_record){
-		.main = main,
-		.spare = spare,
-		.sectors = len,
-		.kind = kind,
-		.errors = 1,
-		.time = ktime_get_real_seconds(),
-	};
+	txn->rec[txn->nr++] = new_record(kind, main, spare, len);
 }
 
 void dmr_txn_spoilt(struct dmr_target *c, sector_t at)
@@ -306,20 +314,32 @@ static void block_in_doubt(struct dmr_target *c, const struct dmr_record *rec,
 
 /*
  * What a probe has spoilt and no record that is durable speaks of can't be read
- * either. On disk it is what it was.
+ * either: nobody has written what main gives there now, and what went to the spare
+ * may be lost with a flush. @commit: that may be recorded by itself. If not, on disk
+ * it is what it was.
  */
-static void block_spoilt(struct dmr_target *c)
+static void block_spoilt(struct dmr_target *c, bool commit)
 {
+	struct dmr_record rec[DMR_MAX_EXTRA];
+	unsigned int i, nr = 0, done = 0;
 	struct dmr_extent ex;
-	unsigned int i;
 
 	for (i = 0; i < c->txn->nr_spoilt; i++) {
 		dmr_lookup(c, c->txn->spoilt[i], c->block, &ex);
-		if (ex.kind != DMR_LINEAR)
-			continue;
-		dmr_map_set(&c->map, c->txn->spoilt[i], c->block, DMR_PENDING, 0);
-		c->in_doubt = true;
+		if (ex.kind == DMR_LINEAR)
+			rec[nr++] = new_record(DMR_REC_PENDING, c->txn->spoilt[i],
+					       0, c->block);
 	}
+	if (!nr)
+		return;
+	if (commit) {
+		dmr_metadata_commit(c->md, rec, nr, &done);
+		dmr_metadata_changed(c);
+	}
+	for (i = 0; i < done; i++)
+		publish(c, &rec[i]);
+	if (done < nr)
+		block_in_doubt(c, rec + done, nr - done);
 }
 
 /* A change can split a leaf at each end, a long one at each cut. */
@@ -350,8 +370,8 @@ int dmr_txn_sync(struct dmr_target *c)
 		block_in_doubt(c, txn->rec + done, txn->nr - done);
 	else if (r)
 		dmr_txn_rollback(c, done, txn->nr);
-	if (reserved)
-		block_spoilt(c);
+	if (reserved || !dmr_map_reserve(&c->map, SPLITS * txn->nr_spoilt))
+		block_spoilt(c, r && !doubt);
 	forget_all(txn);
 	tell_fill(c);
 	return r;

@@ -86,6 +86,7 @@ struct dmr_txn {
 	bool refused;			/* one is of parts of blocks: no commit */
 	unsigned int nr_spoilt;
 	sector_t spoilt[DMR_MAX_EXTRA];	/* by probes, which hold no more than that */
+	bool own_error;			/* no place on the spare, or no memory for a record */
 	struct dmr_record *rec;		/* first[], or larger if one bio needs it */
 	struct dmr_record first[DMR_TXN_RECORDS];
 };
@@ -210,13 +211,22 @@ struct dmr_target {
 #define DMR_FUA		8
 
 /*
- * Per bio, in dm's per-bio data. @suspect, beside an error: that may be one of a flush
- * of this device, + 1, or else 0. Without an error: it was written once, and is to be
- * written again.
+ * Of a REQ_FUA write without: and the epoch. And as DMR_UNCOUNTED: where there is no
+ * cache, core forgets the flag when the write is submitted.
  */
+#define DMR_FUA_ALONE		16
+#define DMR_UNCOUNTED_FUA	3
+
+/*
+ * Per bio, in dm's per-bio data. @suspect: its error may be one of a flush of this
+ * device, + 1, or else 0; or it was served once, and is to be served again.
+ */
+#define DMR_SERVED_ONCE	(DMR_NR_DEVICES + 1)
+
+
 struct dmr_bio {
 	struct bvec_iter iter;	/* as mapped; bi_sector counts on main */
-	u8 epoch;		/* for dmr_hold_uncount(), DMR_UNCOUNTED, or from DMR_FLUSH on */
+	u8 epoch;		/* for dmr_hold_uncount(), or from DMR_UNCOUNTED on */
 	bool in_txn;		/* worker: it may succeed only if the commit does */
 	blk_status_t error;	/* what it failed with; 0 if merely deferred */
 	u8 suspect;		/* see above */

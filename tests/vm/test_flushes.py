@@ -1,6 +1,7 @@
 """Flushes go down to both disks; and whoever has to know it hears of one that fails."""
 
 import errno
+import inspect
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -171,6 +172,36 @@ def test_what_is_written_synchronously_over_a_bad_block_is_stable(guest: Guest) 
     create(guest)
     assert guest.read(device, 2000, 8) == b"durable." * 64 * 8
     assert remapped(extents(guest)) == [2003]
+
+
+@pytest.mark.usefixtures("udev_again")
+def test_what_is_written_synchronously_is_stable_though_main_has_no_cache(guest: Guest) -> None:
+    """Then the kernel forgets that it was, when it is sent to main.  It fails, and is served when its
+    block lives on the spare already, because of another write: no commit flushes that."""
+    box = guest.machine
+    disk = guest.run("lsblk", "-no", "KNAME", guest.main).out.strip()
+    guest.sh(f"echo write through >/sys/class/block/{disk}/queue/write_cache")
+    device, moving = half_moved(guest)
+    box.main.fail(2000, on="write")
+    bad = box.main.counters()["bad_writes"]
+    first = guest.start(
+        *("dd", "if=/dev/zero", f"of={device}", "bs=4096", "count=1", "seek=250"),
+        *("oflag=direct", "conv=notrunc", "status=none"),
+    )
+    _until(lambda: box.main.counters()["bad_writes"] > bad)
+    source = (
+        f"{inspect.getsource(_write_synchronously)}\nassert _write_synchronously({device!r}, 2000, 4096) == 0"
+    )
+    second = guest.start("python3", "-c", source)
+    _until(lambda: box.main.counters()["bad_writes"] > bad + 1)
+    resume(guest, "tail")
+    for job in (moving, first, second):
+        job.wait()
+    box.power_cut(seed=1, keep=0)
+    guest = box.boot()
+    create(guest)
+    assert remapped(extents(guest)) == [*range(1000, 1008), 2000, *range(263144, 263152)]
+    assert guest.read(device, 2000) == b"durable." * 64
 
 
 def test_a_journal_hears_of_a_flush_that_failed(guest: Guest) -> None:

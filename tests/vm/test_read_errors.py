@@ -183,7 +183,10 @@ def test_moving_an_unreadable_block_invents_nothing(guest: Guest) -> None:
 
 
 def read_a_weak_sector(guest: Guest, device: str, sector: int, failures: int) -> bytes:
-    """Read a sector of which the disk fails so many reads and then none."""
+    """Read a sector of which the disk fails so many reads and then none.
+
+    The third is the last before other places are asked, behind which it has a last chance.
+    """
     disk = guest.machine.main
     disk.weaken([sector], reads=failures)
     disk.clear_counters()
@@ -192,7 +195,7 @@ def read_a_weak_sector(guest: Guest, device: str, sector: int, failures: int) ->
     return data
 
 
-@pytest.mark.parametrize("failures", [1, 2])
+@pytest.mark.parametrize("failures", [1, 2, 3])
 def test_a_read_error_that_comes_back_on_retry_is_served(guest: Guest, failures: int) -> None:
     poison_spare(guest)
     guest.write(guest.main, 100_000, pattern(1, 1))
@@ -203,7 +206,7 @@ def test_a_read_error_that_comes_back_on_retry_is_served(guest: Guest, failures:
     assert (seen.read_errors, seen.salvaged, seen.lost, seen.used) == (1, 1, 0, 0)
 
 
-@pytest.mark.parametrize("failures", [1, 2])
+@pytest.mark.parametrize("failures", [1, 2, 3])
 def test_relocate_weak_moves_a_block_that_came_back(guest: Guest, failures: int) -> None:
     box = guest.machine
     poison_spare(guest)

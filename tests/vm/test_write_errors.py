@@ -341,6 +341,16 @@ def test_the_breaker_asks_the_device_and_nothing_beside_it(guest: Guest) -> None
     assert status(guest).errors == ("breaker",) and extents(guest) == []
 
 
+def test_messages_end_where_the_table_does(guest: Guest) -> None:
+    """What is moved behind it somebody else may write to at the same time."""
+    guest.run(*("dmsetup", "create", "mapped", "--table", f"0 40960 dm-remap-v4 {guest.main} {guest.spare}"))
+    for words in (("remap", 40960), ("remap", 40952, 16), ("unmap", 40960), ("pending", 40960)):
+        assert refused(guest, *words)
+    assert refused(guest, "test_remap", 40960, SPARE_DATA)
+    assert message(guest, "remap", 40952, 8) == "Remapped 8 sectors"
+    assert remapped(extents(guest)) == [*range(40952, 40960)]
+
+
 def test_a_block_that_a_probe_spoils_is_kept_on_the_spare(guest: Guest) -> None:
     """The breaker writes good blocks back to see whether the disk can still be written."""
     box = guest.machine
@@ -376,6 +386,25 @@ def test_a_block_that_a_probe_spoils_and_nobody_can_keep_is_pending(guest: Guest
     box.main.spoil([])
     assert pending(extents(guest)) == probed and remapped(extents(guest)) == []
     assert guest.failing(device, probed[1], 1) == [probed[1]]
+
+
+def test_what_a_probe_spoilt_is_not_forgotten_with_a_commit_that_fails(guest: Guest) -> None:
+    """Main gives something there, perhaps without an error, that nobody has written."""
+    box = guest.machine
+    device = create(guest)
+    size = int(guest.run("blockdev", "--getsz", guest.main).out)
+    probed = [(size - 1) // 4 * i for i in range(5)]
+    box.main.die(on="write", flush=False)
+    box.main.spoil(probed)
+    box.spare.fail_flushes()
+    with pytest.raises(OSError, match="Input/output error"):
+        guest.write(device, 16_384, pattern(2, 8))
+    box.main.revive()
+    box.main.spoil([])
+    assert pending(extents(guest)) == probed and remapped(extents(guest)) == []
+    remove(guest)
+    create(guest)
+    assert pending(extents(guest)) == probed
 
 
 def test_more_writes_may_fail_at_once_than_a_round_holds(guest: Guest) -> None:

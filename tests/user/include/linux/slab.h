@@ -15,6 +15,7 @@
 #define GFP_NOWAIT	0u
 #define __GFP_NOWARN	0u
 #define __GFP_NORETRY	0u
+#define __GFP_RETRY_MAYFAIL	0u
 #define __GFP_ZERO	1u
 
 void *kmalloc(size_t size, gfp_t flags);
