@@ -202,6 +202,52 @@ def test_resume_goes_on_or_does_nothing(target: FakeTarget, run: Run) -> None:
     assert target.asked[0][0] == 5 * scrub.PIECE
 
 
+def test_resume_with_nothing_to_resume_leaves_the_last_result_as_it_is(target: FakeTarget, run: Run) -> None:
+    target.bad = {5000}
+    assert run("scrub", "r0", "--rate", "0").exit_code == 1
+    before = run("scrub", "r0", "--status", "--json").stdout
+    assert json.loads(before)["ending"] == "finished" and json.loads(before)["found"] == 1
+    target.asked.clear()
+    result = run("scrub", "r0", "--resume")
+    assert result.exit_code == 1 and target.asked == []
+    assert "nothing to resume" in result.stdout and "1 sector pending in all" in result.stdout
+    result = run("scrub", "r0", "--resume", "--json")
+    nothing = {"type": "nothing", "name": "r0", "path": json.loads(before)["path"], "pending": 1}
+    assert result.exit_code == 1 and json.loads(result.stdout) == nothing
+    assert run("scrub", "r0", "--status", "--json").stdout == before
+
+
+def test_a_scrub_that_was_resumed_tells_where_it_began(target: FakeTarget, run: Run) -> None:
+    target.position = 5 * scrub.PIECE
+    seen: list[tuple[int, int]] = []
+
+    def look(sector: int) -> None:
+        state = files().read()
+        assert state
+        seen.append((state.start, state.position))
+
+    target.before_read = look
+    assert run("scrub", "r0", "--resume", "--rate", "0").exit_code == 0
+    assert seen[0] == (5 * scrub.PIECE, 5 * scrub.PIECE)
+    told = json.loads(run("scrub", "r0", "--status", "--json").stdout)
+    assert (told["start"], told["position"], told["ending"]) == (5 * scrub.PIECE, 0, "finished")
+
+
+def test_a_scrub_that_cannot_begin_leaves_the_last_result_as_it_is(
+    target: FakeTarget, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("scrub", "r0", "--rate", "0").exit_code == 0
+    before = run("scrub", "r0", "--status", "--json").stdout
+
+    def gone(path: str, flags: int) -> int:
+        raise WrongDevice(f"{path} does not exist")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pycontrol.service.blockdev.open_device", gone)
+        assert run("scrub", "r0", "--rate", "0").exit_code == 4
+    assert run("scrub", "r0", "--status", "--json").stdout == before
+
+
 def test_restart_begins_anew(target: FakeTarget, run: Run) -> None:
     target.position = 5 * scrub.PIECE
     assert run("scrub", "r0", "--restart", "--rate", "0").exit_code == 0
@@ -259,7 +305,8 @@ def _holding() -> tuple[int, int]:
     if child == 0:
         code = 1
         try:
-            with scrubrun.only_one(files(), 42) as held:
+            with scrubrun.only_one(files()):
+                held = scrubrun.Run(files(), 42)
                 os.write(ready, b"r")
                 deadline = time.monotonic() + 60
                 while not held.asked_to_pause() and time.monotonic() < deadline:
@@ -288,8 +335,8 @@ def test_pause_and_status_where_none_runs(target: FakeTarget, run: Run) -> None:
 
 def test_one_that_was_killed_leaves_nothing_stale(target: FakeTarget, run: Run) -> None:
     """Its state says it runs, and the number of its process may be anybody's by now."""
-    with scrubrun.only_one(files(), 0):
-        pass
+    with scrubrun.only_one(files()):
+        scrubrun.Run(files(), 0)
     state = files().read()
     assert state and state.ending == "" and not files().running()
     told = json.loads(run("scrub", "r0", "--status", "--json").stdout)
@@ -300,7 +347,8 @@ def test_one_that_was_killed_leaves_nothing_stale(target: FakeTarget, run: Run) 
 
 def test_a_scrub_that_does_not_stop_is_told(target: FakeTarget) -> None:
     now = [0.0]
-    with scrubrun.only_one(files(), 0), pytest.raises(Busy, match=f"process {os.getpid()}"):
+    with scrubrun.only_one(files()), pytest.raises(Busy, match=f"process {os.getpid()}"):
+        scrubrun.Run(files(), 0)
         scrubrun.pause(files(), clock=lambda: now[0], sleep=lambda s: now.__setitem__(0, now[0] + s * 10))
     assert now[0] >= scrubrun.PATIENCE
 

@@ -48,7 +48,8 @@ def scrub(ctx: click.Context, name: str, rate: str, verb: str | None, as_json: b
 
     JSON: one object a line.  type is "finding", with kind (pending, unreadable), sector,
     sectors; or, the last, "summary", with name, path, ending (finished, paused,
-    interrupted), start, position, sectors, read, found, pending, weak, seconds.
+    interrupted), start, position, sectors, read, found, pending, weak, seconds; or "nothing",
+    with name, path, pending, if there was nothing to resume.
     --pause: name, paused, position.  --status: name, path, running, pid, ending, begun,
     updated, start, position, sectors, read, found.
     """
@@ -82,8 +83,8 @@ def _scrub(control: "Control", of: "Subject", rate: int, verb: str | None, as_js
             stop=interrupted, begin=begin, tell=tell, progress=advance,
         )  # fmt: skip
     if done.ending is Ending.NOTHING:
-        _nothing(of, as_json)
-        return ExitCode.OK
+        _nothing(of, done, as_json)
+        return ExitCode.DAMAGED if done.pending else ExitCode.OK
     return _told(of, done, as_json)
 
 
@@ -187,11 +188,7 @@ def _told(of: "Subject", done: "Summary", as_json: bool) -> ExitCode:
     name = plain(of.name)
     result = f"{_count(done.found)} found that cannot be read" if done.found else "nothing new found"
     wrapped(f"{name}: {done.ending}, {human(done.read * SECTOR)} read in {done.seconds:.0f} s, {result}")
-    if done.pending:
-        wrapped(
-            f"{_count(done.pending)} pending in all: lost on this disk unless a copy is written there"
-            f" ('dmremapctl fill {name} --from COPY'); 'dmremapctl message {name} list' names them"
-        )
+    _pending(of, done)
     if done.weak:
         wrapped(f"{_count(done.weak)} could be read on a retry only; --relocate-weak would move such")
     if done.ending is not Ending.FINISHED:
@@ -199,11 +196,21 @@ def _told(of: "Subject", done: "Summary", as_json: bool) -> ExitCode:
     return code
 
 
-def _nothing(of: "Subject", as_json: bool) -> None:
+def _pending(of: "Subject", done: "Summary") -> None:
+    if done.pending:
+        name = plain(of.name)
+        wrapped(
+            f"{_count(done.pending)} pending in all: lost on this disk unless a copy is written there"
+            f" ('dmremapctl fill {name} --from COPY'); 'dmremapctl message {name} list' names them"
+        )
+
+
+def _nothing(of: "Subject", done: "Summary", as_json: bool) -> None:
     if as_json:
-        emit_json_line({"type": "nothing", "name": of.name, "path": of.path})
+        emit_json_line({"type": "nothing", "name": of.name, "path": of.path, "pending": done.pending})
     else:
         click.echo(f"no scrub of {plain(of.name)} was stopped on its way; nothing to resume")
+        _pending(of, done)
 
 
 def _pause(control: "Control", of: "Subject", as_json: bool) -> None:
@@ -230,7 +237,7 @@ def _status(control: "Control", of: "Subject", as_json: bool) -> None:
                 "name": of.name,
                 "path": of.path,
                 "running": running,
-                "pid": state.pid if running and state else None,
+                "pid": state.pid if running and state and not state.ending else None,
                 "ending": (state.ending or None) if state and not running else None,
                 "begun": state.begun if state else None,
                 "updated": state.updated if state else None,
@@ -244,7 +251,7 @@ def _status(control: "Control", of: "Subject", as_json: bool) -> None:
         return
     name, percent = plain(of.name), 100 * position // of.sectors
     if running:
-        by = f" (process {state.pid})" if state else ""
+        by = f" (process {state.pid})" if state and not state.ending else ""
         click.echo(f"{name}: a scrub runs{by}, {percent} % done, at sector {position}")
     elif position:
         click.echo(

@@ -17,7 +17,7 @@ from pycontrol.service.find.scrub import (
     position,
     subject,
 )
-from pycontrol.service.find.scrubrun import Files, State, only_one
+from pycontrol.service.find.scrubrun import Files, Run, State, only_one
 from pycontrol.service.kernel import check_target, require_root
 from pycontrol.service.ranges import total
 
@@ -63,12 +63,15 @@ def scrub(
     require_root()
     check_target(control)
     of = subject(control, name)
+    files = Files(of)
     # Within the lock: a scrub that ends this moment has still to note its place.
-    with only_one(Files(of), 0) as run, direct_reader(of) as read:
+    with only_one(files), direct_reader(of) as read:
         start = 0 if restart else position(control, of)
         if resume and not start:
             left = total(pending(listed(control, of.name, at=of.at)))
             return Summary(Ending.NOTHING, 0, 0, of.sectors, 0, 0, left, 0, 0.0)
+        # Not before it is known that there is something to do: the last one's result goes with it.
+        run = Run(files, start)
         begin(start)
 
         def ending() -> Ending | None:
@@ -90,8 +93,9 @@ def standing(control: Control, name: str) -> Standing:
     of = subject(control, name)
     files = Files(of)
     running, last = files.running(), files.read()
-    # While one runs its own word is newer than what it last noted on the device.
-    place = last.position if running and last else position(control, of)
+    # While one runs its own word is newer than what it last noted on the device; what has an
+    # ending is the word of the one before.
+    place = last.position if running and last and not last.ending else position(control, of)
     return Standing(running, place, of.sectors, last)
 
 

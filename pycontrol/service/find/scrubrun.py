@@ -89,7 +89,10 @@ class Files:
 
 
 class Run:
-    """The scrub that holds the lock."""
+    """The scrub that holds the lock (:func:`only_one`), from sector ``start`` on.
+
+    What the last one told is gone as soon as this is made.  AccessDenied if it cannot tell.
+    """
 
     def __init__(self, files: Files, start: int) -> None:
         self._files = files
@@ -124,7 +127,7 @@ class Run:
 
 
 @contextmanager
-def only_one(files: Files, start: int, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[Run]:
+def only_one(files: Files, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[None]:
     """Hold the lock for the length of a block; Busy if another process does."""
     try:
         rundir.make(files.lock.parent)
@@ -134,12 +137,13 @@ def only_one(files: Files, start: int, *, sleep: Callable[[float], None] = time.
     try:
         if not _locked(fd, sleep):
             state = files.read()
-            by = f" by process {state.pid}" if state else ""
+            # One with an ending is of the run before: this one has not told anything yet.
+            by = f" by process {state.pid}" if state and not state.ending else ""
             raise Busy(
                 f"{plain(files.name)} is being scrubbed already{by};"
                 f" 'dmremapctl scrub {plain(files.name)} --status' shows it, --pause stops it"
             )
-        yield Run(files, start)
+        yield
     finally:
         os.close(fd)
 
