@@ -20,6 +20,7 @@ from tests import claims
 from tests.boot_build import ONE, SECTORS, spare
 from tests.conftest import Disks, Run
 from tests.fakes import FakeKernel
+from tests.uevents import overflow
 
 OTHER = UUID(int=78)
 RO = 1 << 0
@@ -325,3 +326,15 @@ def test_events_of_the_kernel_wake(monkeypatch: pytest.MonkeyPatch) -> None:
     # It was taken: nothing is there any more.
     events.wait(0)
     kernel.close()
+
+
+@pytest.mark.parametrize("udev", [True, False])
+def test_events_that_are_lost_wake_too(monkeypatch: pytest.MonkeyPatch, udev: bool) -> None:
+    """More devices came than could be held: those that are waited for may be among them."""
+    monkeypatch.setattr("pycontrol.dm.cookie.udev_listens", lambda: udev)
+    events = bringup.Uevents()
+    overflow(events._source)
+    begun = time.monotonic()
+    events.wait(600)
+    assert time.monotonic() < begun + 300
+    events.wait(0)

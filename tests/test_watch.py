@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from pycontrol.service.tell.sequence import Sequences
 from tests.conftest import Run
 from tests.daemon import OURS, kernel
 from tests.fakes import PolledKernel
+from tests.uevents import overflow
 
 __all__ = ["kernel"]
 
@@ -159,6 +161,40 @@ def test_udev_is_listened_to_where_it_runs(tmp_path: Path) -> None:
     del stream
     listener = uevents.UdevUevents()
     assert listener.fileno() >= 0 and listener.read() == []
+    listener.close()
+
+
+def test_udevs_overflow_is_told_and_more_is_listened_to() -> None:
+    listener = uevents.UdevUevents()
+    for _ in range(2):
+        overflow(listener)
+        assert listener.read() == [None]
+        assert listener.read() == []
+    listener.close()
+
+
+def test_a_watch_by_udev_goes_on_after_an_overflow(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = uevents.UdevUevents()
+    overflow(listener)
+
+    def stream() -> Iterator[uevents.Properties | None]:
+        yield next(uevents.stream(listener))
+        yield BASE | {"ACTION": "remove"}
+
+    monkeypatch.setattr(watch, "open_source", lambda: ("udev", stream()))
+    result = run("watch", "--count", "1")
+    assert "events were lost" in result.stderr and "REMOVED" in result.stdout
+
+
+def test_other_errors_of_udevs_socket_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = uevents.UdevUevents()
+
+    def poll(timeout: float) -> None:
+        raise OSError("Error while polling fd: 3")
+
+    monkeypatch.setattr(listener._monitor, "poll", poll)
+    with pytest.raises(OSError, match="Error while polling"):
+        listener.read()
     listener.close()
 
 

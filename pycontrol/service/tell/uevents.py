@@ -136,13 +136,22 @@ class UdevUevents:
             try:
                 device = self._monitor.poll(0)
             except OSError as error:
-                if error.errno != errno.ENOBUFS:
+                if errno.ENOBUFS not in (error.errno, self._trouble()):
                     raise
                 yield None
                 continue
             if device is None:
                 return
             yield {str(key): str(value) for key, value in device.properties.items()}
+
+    def _trouble(self) -> int:
+        """The number of the socket's error, which is cleared by that; 0 if it has none.
+
+        After an overflow poll() says POLLERR until somebody takes the error.  pyudev only raises an
+        OSError without a number then, before it would receive anything.
+        """
+        with socket.socket(fileno=os.dup(self._monitor.fileno())) as ours:
+            return ours.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
 def stream(source: Uevents) -> Iterator[Properties | None]:
