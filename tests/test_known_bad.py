@@ -155,6 +155,27 @@ def test_a_last_part_of_a_block_cannot_be_moved(
     assert sorted(target.remapped) == list(range(88, 96))
 
 
+@pytest.mark.parametrize("lost", [{1000}, {999}, {3, 997, 1000}, set(range(992, 1001))], ids=str)
+@pytest.mark.parametrize("size", [1024, 4096])
+def test_a_list_of_blocks_whose_last_one_is_cut_off_by_the_end(
+    kernel: FakeKernel, target: FakeTarget, run: Run, tmp_path: Path, size: int, lost: set[int]
+) -> None:
+    sectors, step = 1001, size // 512
+    [(start, _, kind, params)] = kernel.devices["r0"].live or []
+    kernel.devices["r0"].live = [(start, sectors, kind, params)]
+    target.sectors, target.lost = sectors, set(lost)
+    out, options = str(tmp_path / "out"), ("--badblocks", "--block-size", str(size))
+    assert run("export", "r0", *options, "--round", "-o", out).exit_code == 0
+    target.lost.clear()
+    result = run("import", "r0", options[0], out, *options[1:], "--no-read", "--yes")
+    assert result.exit_code == 0, result.stderr
+    blocks = {sector // step for sector in lost}
+    assert target.lost == {sector for sector in range(sectors) if sector // step in blocks}
+    # One that lies behind the end altogether is still of another disk.
+    behind = write(tmp_path, f"{-(-sectors // step)}\n")
+    assert run("import", "r0", options[0], behind, *options[1:]).exit_code == 4
+
+
 def test_long_ranges_go_in_parts(target: FakeTarget, run: Run, tmp_path: Path) -> None:
     assert run("import", "r0", "--list", write(tmp_path, "0 200000\n300000 5\n")).exit_code == 0
     assert len(messages(target, "remap")) == 4

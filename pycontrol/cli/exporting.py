@@ -29,7 +29,7 @@ def export(
 ) -> None:
     """List the bad blocks of a device's main disk: those remapped and those pending.
 
-    What one command exports, 'import' reads again, to the sector.
+    What one command exports, 'import' reads again, to the sector; with --round, to the block.
 
     \b
     Examples:

@@ -45,6 +45,8 @@ class Listed:
     """In order, merged."""
     end: int
     """Behind the last byte that the list speaks of, be it good or bad."""
+    block: int = 1
+    """Bytes of a block, if it lists whole ones: the device may end within the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def from_badblocks(path: str, block_size: int = badblocks.BLOCK) -> Listed:
     badblocks.check_block_size(block_size)
     with lines_of(path) as lines:
         bad = merged(badblocks.parse(lines, block_size))
-    return Listed(bad, bad[-1][1] if bad else 0)
+    return Listed(bad, bad[-1][1] if bad else 0, block_size)
 
 
 def from_ddrescue(path: str, statuses: str = ddrescue.BAD) -> Listed:
@@ -149,11 +151,11 @@ def plan(control: Control, name: str, listed: Listed, *, read: bool = True) -> P
 
     What is bad is read once more and moved, unless ``read`` is false: then it is given up, and is
     pending until it is written.  WrongDevice if the list speaks of anything behind the device's
-    end: it is then of another disk.
+    end, but for the rest of a block that begins before it: it is then of another disk.
     """
     device, target = only_target(control, name)
     size = target.length * SECTOR
-    if listed.end > size:
+    if listed.end - listed.block >= size:
         raise WrongDevice(
             f"the list goes as far as byte {listed.end}, but {plain(name)} has only {size} bytes: it is of"
             " another disk, or in blocks of another size; nothing was changed"
