@@ -25,7 +25,6 @@ from pycontrol.text import plain
 PATIENCE: Final = 120.0
 """Seconds that a scrub has to end in after it was asked to: a dying disk may take long for one read."""
 
-_TRIES: Final = 10
 _PAUSE: Final = 0.1
 
 _FRESH: Final = 1.0
@@ -127,7 +126,7 @@ class Run:
 
 
 @contextmanager
-def only_one(files: Files, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[None]:
+def only_one(files: Files) -> Iterator[None]:
     """Hold the lock for the length of a block; Busy if another process does."""
     try:
         rundir.make(files.lock.parent)
@@ -135,7 +134,7 @@ def only_one(files: Files, *, sleep: Callable[[float], None] = time.sleep) -> It
     except OSError as error:
         raise AccessDenied(f"{plain(files.lock)} cannot be opened: {error.strerror}") from error
     try:
-        if not _locked(fd, sleep):
+        if not rundir.lock(fd):
             state = files.read()
             # One with an ending is of the run before: this one has not told anything yet.
             by = f" by process {state.pid}" if state and not state.ending else ""
@@ -146,18 +145,6 @@ def only_one(files: Files, *, sleep: Callable[[float], None] = time.sleep) -> It
         yield
     finally:
         os.close(fd)
-
-
-def _locked(fd: int, sleep: Callable[[float], None]) -> bool:
-    # Whoever only looks whether a scrub runs holds the lock, shared, for a moment.
-    for _ in range(_TRIES):
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            sleep(_PAUSE)
-        else:
-            return True
-    return False
 
 
 def pause(

@@ -1,6 +1,5 @@
 """One long change of a device at a time, and which it is."""
 
-import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -26,12 +25,12 @@ def underway(name: DmName, what: str) -> Iterator[None]:
         raise DeviceIoError(f"cannot make a lock in {top}: {error.strerror}") from error
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ours = rundir.lock(fd)
         except OSError as error:
-            if error.errno != errno.EWOULDBLOCK:
-                raise DeviceIoError(f"cannot lock {top / name}.lock: {error.strerror}") from error
+            raise DeviceIoError(f"cannot lock {top / name}.lock: {error.strerror}") from error
+        if not ours:
             other = plain(os.pread(fd, 500, 0).decode(errors="replace"))
-            raise Busy(f"{name} is busy with {other or 'another command'}; wait for its end") from error
+            raise Busy(f"{name} is busy with {other or 'another command'}; wait for its end")
         os.ftruncate(fd, 0)
         os.pwrite(fd, os.fsencode(f"{what} (process {os.getpid()})"), 0)
         try:
