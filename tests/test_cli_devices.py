@@ -172,6 +172,17 @@ def test_bad_arguments_send_nothing(r0: FakeKernel, run: Run, words: tuple[str, 
     assert r0.messages == []
 
 
+@pytest.mark.parametrize("word", ["\udcff", "s\u00e9ance", "\u0661"])
+def test_words_that_the_target_cannot_know_are_refused_in_one_sentence(
+    r0: FakeKernel, run: Run, word: str
+) -> None:
+    """What is no text comes from the command line as surrogates."""
+    result = run("message", "r0", "list", word)
+    assert result.exit_code == 2 and r0.messages == []
+    assert result.stderr.startswith("dmremapctl: ") and result.stderr.count("\n") == 1
+    assert "ASCII" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("error", "sentence", "code"),
     [

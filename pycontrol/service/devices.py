@@ -197,13 +197,16 @@ def still_open(control: Control, name: str, *, but_for: int = 0) -> bool:
 def message(control: Control, name: str, words: tuple[str, ...], *, at: int = 0) -> str:
     """Send a message to the target at sector ``at`` of a device; its answer, without the last newline.
 
-    TargetRefused, with the kernel's sentence, if it does not take it; WrongDevice if there is no
-    such device of ours.
+    UsageError if the words are not ASCII, or hold blanks; TargetRefused, with the kernel's sentence,
+    if it does not take them; WrongDevice if there is no such device of ours.
     """
     from pycontrol.service.kernellog import KernelLog
 
     if not words or any(not word or len(word.split()) != 1 or "\0" in word for word in words):
         raise UsageError("a message is made of words without blanks; try 'help'")
+    for word in words:
+        if not word.isascii():
+            raise UsageError(f"a message is made of ASCII words, not of '{plain(word)}'; try 'help'")
     ref = status(control, name).info.name
     log = KernelLog()
     try:
