@@ -1,7 +1,9 @@
 """Lists of bad blocks: each grammar exactly, and out and in again the same."""
 
 import random
-from itertools import pairwise
+import sys
+from io import BytesIO, TextIOWrapper
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -230,6 +232,24 @@ def test_a_file_that_is_no_text_is_refused_soon(tmp_path: Path) -> None:
     assert "disk\\x1b.img: line 1" in str(caught.value)
     with pytest.raises(DeviceIoError, match="cannot be read"), lines_of(f"{path}.gone"):
         pass
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_standard_input_is_read_as_a_file_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    """Whatever the locale makes of it."""
+    data = b"7\n# s\xc3\xa9ance\n# no text: \xff\n8\n9 \xff\n" + b"1" * 2000
+    (tmp_path / "list").write_bytes(data)
+    stdin = TextIOWrapper(BytesIO(data), encoding)
+    monkeypatch.setattr(sys, "stdin", stdin)
+    with lines_of(str(tmp_path / "list")) as lines:
+        expected = list(islice(lines, 5))
+    with lines_of("-") as lines:
+        assert list(islice(lines, 5)) == expected
+        with pytest.raises(ListError, match=r"line 6, .* has more than 1024 characters"):
+            next(lines)
+    assert not stdin.closed
 
 
 # smartctl.

@@ -2,6 +2,8 @@
 
 import json
 import random
+import sys
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -237,6 +239,29 @@ def test_standard_input(target: FakeTarget, run: Run) -> None:
     assert result.exit_code == 2 and "use --yes" in result.stderr
     assert run("import", "r0", "--badblocks", "-", "--no-read", "--yes", answer="9\nx\n").exit_code == 2
     assert not target.lost
+
+
+@pytest.mark.parametrize(
+    ("option", "data"),
+    [
+        ("--list", b"5\n6\n\xff\xfe\n"),
+        ("--badblocks", b"5\n6\n\xff\xfe\n"),
+        ("--ddrescue", b"0 ?\n0 8 -\n\xff\xfe\n"),
+    ],
+)
+def test_standard_input_that_is_no_text(
+    target: FakeTarget, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str,
+    data: bytes,
+) -> None:  # fmt: skip
+    """As Python gives it in a locale of UTF-8: strict."""
+    from pycontrol.cli.main import cli
+
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(data), "utf-8", "strict"))
+    with pytest.raises(SystemExit) as ended:
+        cli(["import", "r0", option, "-"])
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and told.count("\n") == 1
+    assert told.startswith("dmremapctl: standard input: line 3, '") and target.sent == []
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -13,6 +14,9 @@ LONGEST: Final = 1024
 """Characters of a line; a file with a longer one is no list."""
 
 _SHOWN: Final = 40
+_ENCODING: Final = "utf-8"
+_ERRORS: Final = "surrogateescape"
+"""What is no text is found by whoever takes the line apart, and told with its number."""
 
 
 class ListError(UsageError):
@@ -35,9 +39,15 @@ def lines_of(path: str) -> Iterator[Iterator[str]]:
     shown = "standard input" if path == "-" else plain(path)
     try:
         if path == "-":
-            yield _limited(sys.stdin)
+            # Not as the locale has it: a list is the same one from a file and from a pipe.
+            text = TextIOWrapper(sys.stdin.buffer, _ENCODING, _ERRORS)
+            try:
+                yield _limited(text)
+            finally:
+                # It would close standard input, which is not ours.
+                text.detach()
         else:
-            with Path(path).open(encoding="utf-8", errors="surrogateescape") as file:
+            with Path(path).open(encoding=_ENCODING, errors=_ERRORS) as file:
                 yield _limited(file)
     except ListError as error:
         raise UsageError(f"{shown}: {error}") from error
