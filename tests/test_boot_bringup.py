@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import time
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from uuid import UUID
@@ -224,6 +225,41 @@ def test_read_only(halves: Halves, kernel: FakeKernel, run: Run, monkeypatch: py
     loaded = loads_of(kernel, monkeypatch)
     halves.tab.write_text(f"data /dev/sda UUID={ONE} ro\n")
     assert activate(run, halves)[0] == 0 and loaded == [True]
+
+
+def protect(halves: Halves, name: str) -> None:
+    path = halves.disks.known[f"/dev/{name}"].path
+    for each in (path, f"/dev/{name}"):
+        halves.disks.known[each] = replace(halves.disks.known[each], readonly=True)
+
+
+@pytest.mark.parametrize(
+    ("half", "option", "sentence"),
+    [
+        ("sda", "", "option ro starts it"), ("sda", "degraded", "option ro starts it"), ("sda", "ro", ""),
+        ("sdb", "", "option degraded or ro starts it"), ("sdb", "ro", ""),
+        ("sdb", "degraded", "data is read-only: /dev/sdb is write-protected"),
+    ],
+)  # fmt: skip
+def test_a_half_that_is_write_protected(
+    halves: Halves,
+    kernel: FakeKernel,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    half: str,
+    option: str,
+    sentence: str,
+) -> None:
+    """A dying disk behind a write blocker: it is readable still."""
+    loaded = loads_of(kernel, monkeypatch)
+    protect(halves, half)
+    halves.tab.write_text(f"data /dev/sda /dev/sdb {option}\n")
+    code, _, err = activate(run, halves)
+    assert sentence in err.replace(halves.main, "/dev/sda").replace(halves.spare, "/dev/sdb")
+    if "option" in sentence:
+        assert (code, loaded) == (4, [])
+    else:
+        assert (code, loaded) == (0, [True])
 
 
 def test_a_device_that_can_record_nothing(

@@ -117,6 +117,7 @@ def plan(
     options: Options = _USUAL,
     *,
     headers: Sequence[tuple[int, bytes]] = (),
+    readonly: bool = False,
 ) -> Plan:
     """Check everything that can be checked without changing anything, and decide.
 
@@ -124,7 +125,7 @@ def plan(
     that was being formatted for it, is to be formatted; anything else is refused, unless
     ``options`` say to format it, and is then in ``loses`` of the plan.  A device of that name that a
     killed command has left without a table is no obstacle.  ``headers`` are taken for written on
-    the spare, at these bytes.
+    the spare, at these bytes.  With ``readonly`` a device that is write-protected will do.
 
     WrongDevice, Busy, UsageError or BeyondRecovery say what is wrong with the two devices;
     AccessDenied and TargetMissing what the machine lacks.
@@ -145,7 +146,7 @@ def plan(
         main, spare = left.without(main), left.without(spare)
     warnings = check_pair(main, spare)
     for device in (main, spare):
-        if device.readonly:
+        if device.readonly and not readonly:
             raise WrongDevice(
                 f"{plain(device.path)} is read-only; 'blockdev --setrw' or its switch may change that"
             )

@@ -16,7 +16,7 @@ from pycontrol.dm.errors import DmIoctlError
 from pycontrol.dm.flow import MakeCookie, bring_up
 from pycontrol.dm.ioctl import Control
 from pycontrol.dm.types import DeviceInfo, DmName, DmUuid
-from pycontrol.errors import Busy, RemapError, TargetRefused
+from pycontrol.errors import Busy, RemapError, TargetRefused, WrongDevice
 from pycontrol.service import blockdev, devices
 from pycontrol.service.activate import activate
 from pycontrol.service.boot import halves
@@ -27,6 +27,7 @@ from pycontrol.service.kernel import check_target, explained, require_root
 from pycontrol.service.kernellog import KernelLog
 from pycontrol.service.move.underway import underway
 from pycontrol.service.unfinished import clear_unfinished
+from pycontrol.text import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +112,12 @@ def _try(control: Control, entry: Entry, find: FindPaths | None, cookie: MakeCoo
         if info:
             return Outcome(entry, info)
         main, spare = halves.find(entry, find)
-        if entry.ro:
-            decided = plan(control, entry.name, main, spare, Options(relocate_weak=entry.relocate_weak))
+        protected = _protected(entry, main, spare)
+        if entry.ro or protected:
+            options = Options(relocate_weak=entry.relocate_weak)
+            decided = plan(control, entry.name, main, spare, options, readonly=True)
             info = _read_only(control, decided, cookie)
-            return Outcome(entry, info, changed=True, warnings=decided.warnings)
+            return Outcome(entry, info, changed=True, warnings=(*decided.warnings, *protected))
         done = activate(
             control, entry.name, main, spare, relocate_weak=entry.relocate_weak, find=find, cookie=cookie
         )
@@ -125,6 +128,18 @@ def _try(control: Control, entry: Entry, find: FindPaths | None, cookie: MakeCoo
         from pycontrol.service.kernel import explain
 
         return Outcome(entry, error=explain(error))
+
+
+def _protected(entry: Entry, main: str, spare: str) -> tuple[str, ...]:
+    """Why it is to be read-only though that was not asked for; WrongDevice if it may not be."""
+    for path, option, given in ((main, "ro", False), (spare, "degraded or ro", entry.degraded)):
+        if entry.ro or not blockdev.look(path).readonly:
+            continue
+        what = f"{plain(path)} is write-protected"
+        if not given:
+            raise WrongDevice(f"{entry.name}: {what}; the option {option} starts it read-only")
+        return (f"{entry.name} is read-only: {what}",)
+    return ()
 
 
 def _already(control: Control, entry: Entry, cookie: MakeCookie, sysfs: Path) -> DeviceInfo | None:
