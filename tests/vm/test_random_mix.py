@@ -5,6 +5,7 @@ import json
 import random
 from collections.abc import Callable
 
+import pytest
 from harness import Machine
 
 from pycontrol import metadata
@@ -26,6 +27,8 @@ def logical_content(box: Machine) -> bytes:
     return bytes(content)
 
 
+# Two and a half minutes alone; its limit is for a busy host.
+@pytest.mark.timeout(900)
 def test_random_mix_matches_the_model(machine: Callable[..., Machine]) -> None:
     box = machine(main=SIZE, spare=64 * MiB, power_cuts=False)
     guest = box.boot()
@@ -37,7 +40,7 @@ def test_random_mix_matches_the_model(machine: Callable[..., Machine]) -> None:
         "-c",
         "import json; from guest.mixer import mix; "
         f"print(json.dumps(mix('mixed', {SIZE}, 512, {REQUESTS}, seed=4)))",
-        timeout=280,
+        timeout=800,
     )
     # Sectors go bad for writing all the while: those remap themselves.
     rng = random.Random(4)
