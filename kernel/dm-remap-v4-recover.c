@@ -169,7 +169,8 @@ static blk_status_t serve(struct dmr_target *c, struct bio *bio)
 			status = believe_writes(c, savepoint);
 		else
 			dmr_txn_rollback(c, savepoint, c->txn->nr);
-		pb->in_txn = !status && c->txn->nr > savepoint;
+		if (!status && c->txn->nr > savepoint)
+			pb->fate = DMR_WAITS;
 		/* The caller gets main's. */
 		if (status && c->txn->own_error)
 			status = pb->error ?: BLK_STS_MEDIUM;
@@ -240,7 +241,7 @@ static void collect_bios(struct dmr_target *c, struct dmr_round *round)
 			bio_list_add_head(&todo, bio);
 			break;
 		}
-		pb->in_txn = false;
+		pb->fate = DMR_NO_RECORDS;
 		bio_list_add(&round->bios, bio);
 	}
 
@@ -280,14 +281,18 @@ static void collect_requests(struct dmr_target *c, struct dmr_round *round)
 }
 
 /*
- * Its records are not durable. If that is because a flush failed, which need not have
- * been ours, all it has written and noted can be done once more: BLK_STS_AGAIN.
+ * If the commit failed because a flush did, which need not have been ours, all that
+ * @bio has written and noted can be done once more.
  */
-static blk_status_t not_committed(const struct dmr_bio *pb, int error)
+static void commit_ended(struct bio *bio, int error)
 {
-	if (error == -EREMOTEIO && !served_twice(pb))
-		return BLK_STS_AGAIN;
-	return pb->error ?: BLK_STS_IOERR;
+	struct dmr_bio *pb = dmr_bio(bio);
+
+	if (pb->fate != DMR_WAITS)
+		return;
+	pb->fate = error == -EREMOTEIO && !served_twice(pb) ? DMR_AGAIN : DMR_NO_RECORDS;
+	if (error)
+		bio->bi_status = pb->error ?: BLK_STS_IOERR;
 }
 
 int dmr_round_commit(struct dmr_target *c)
@@ -298,13 +303,8 @@ int dmr_round_commit(struct dmr_target *c)
 
 	if (r == -ENOSPC)
 		tell_full(c);
-	bio_list_for_each(bio, &c->round->bios) {
-		struct dmr_bio *pb = dmr_bio(bio);
-
-		if (pb->in_txn && r)
-			bio->bi_status = not_committed(pb, r);
-		pb->in_txn = false;
-	}
+	bio_list_for_each(bio, &c->round->bios)
+		commit_ended(bio, r);
 	list_for_each_entry(req, &c->round->requests, list) {
 		if (req->in_txn && r)
 			dmr_request_failed(req, r);
@@ -408,7 +408,7 @@ static void answer_all(struct dmr_target *c, struct dmr_round *round)
 	struct bio *bio;
 
 	while ((bio = bio_list_pop(&round->bios))) {
-		if (bio->bi_status != BLK_STS_AGAIN && !(lost && wrote(bio)))
+		if (dmr_bio(bio)->fate != DMR_AGAIN && !(lost && wrote(bio)))
 			bio_endio(bio);
 		else if (!write_again(c, bio))
 			answer_in_doubt(c, bio);

@@ -371,7 +371,7 @@ int dmr_txn_sync(struct dmr_target *c)
 	else if (r)
 		dmr_txn_rollback(c, done, txn->nr);
 	if (reserved || !dmr_map_reserve(&c->map, SPLITS * txn->nr_spoilt))
-		block_spoilt(c, r && !doubt);
+		block_spoilt(c, !doubt);
 	forget_all(txn);
 	tell_fill(c);
 	return r;

@@ -217,17 +217,24 @@ struct dmr_target {
 #define DMR_FUA_ALONE		16
 #define DMR_UNCOUNTED_FUA	3
 
+/* In place of the device of a flush: it was served once, and is served again. */
+#define DMR_SERVED_ONCE		(DMR_NR_DEVICES + 1)
+
+/* What the commit of a round means to a bio. */
+enum dmr_fate {
+	DMR_NO_RECORDS,
+	DMR_WAITS,		/* it may succeed only if the commit does */
+	DMR_AGAIN,		/* which failed, but need not if it is served again */
+};
+
 /*
  * Per bio, in dm's per-bio data. @suspect: its error may be one of a flush of this
- * device, + 1, or else 0; or it was served once, and is to be served again.
+ * device, + 1, or else 0; or DMR_SERVED_ONCE.
  */
-#define DMR_SERVED_ONCE	(DMR_NR_DEVICES + 1)
-
-
 struct dmr_bio {
 	struct bvec_iter iter;	/* as mapped; bi_sector counts on main */
 	u8 epoch;		/* for dmr_hold_uncount(), or from DMR_UNCOUNTED on */
-	bool in_txn;		/* worker: it may succeed only if the commit does */
+	u8 fate;		/* worker: enum dmr_fate */
 	blk_status_t error;	/* what it failed with; 0 if merely deferred */
 	u8 suspect;		/* see above */
 };

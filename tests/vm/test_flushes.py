@@ -46,21 +46,14 @@ def test_who_syncs_next_hears_of_a_flush_of_ours_that_failed(guest: Guest) -> No
     """What applications had written may be lost with it, though the next flush goes well."""
     device = create(guest)
     guest.flush(device)
-    guest.machine.spare.die(on=None)
-    assert refused(guest, "remap", 2000)
-    guest.machine.spare.revive()
-    with pytest.raises(OSError, match="Input/output error"):
+    for disk, word in ((guest.machine.spare, "remap"), (guest.machine.main, "unmap")):
+        disk.die(on=None)
+        assert refused(guest, word, 2000)
+        disk.revive()
+        with pytest.raises(OSError, match="Input/output error"):
+            guest.flush(device)
         guest.flush(device)
-    guest.flush(device)
-    assert message(guest, "remap", 2000) == "Remapped 1 sectors"
-
-    guest.machine.main.die(on=None)
-    assert refused(guest, "unmap", 2000)
-    guest.machine.main.revive()
-    with pytest.raises(OSError, match="Input/output error"):
-        guest.flush(device)
-    guest.flush(device)
-    assert message(guest, "unmap", 2000) == "Unmapped 1 sectors"
+        assert message(guest, word, 2000) == f"{word.capitalize()}ped 1 sectors"
 
     # A block that can't be written is no flush that failed.
     guest.machine.spare.fail(0x20000 // 512, on="write")
