@@ -13,11 +13,11 @@ from pycontrol.metadata.ranges import (
     crowded,
     either,
     kept,
-    last_end,
     merged,
     picked,
     spread,
     touched,
+    within,
 )
 
 RANGES = st.lists(st.tuples(st.integers(0, 60), st.sampled_from([4, 4, 4, 1, 2, 7])), max_size=12)
@@ -68,10 +68,15 @@ def test_ranges_of_many_lengths_and_with_room_are_not_crowded() -> None:
     assert crowded(*columns([*ranges, (301, 3)])) == bytes(3) + b"\1" + bytes(46) + b"\1"
 
 
-@given(RANGES)
-def test_the_last_end(ranges: list[tuple[int, int]]) -> None:
-    if ranges:
-        assert last_end(*columns(ranges)) == max(start + sectors for start, sectors in ranges)
+@given(RANGES, st.integers(0, 70))
+def test_within(ranges: list[tuple[int, int]], end: int) -> None:
+    assert within(*columns(ranges), end) is all(start + sectors <= end for start, sectors in ranges)
+
+
+def test_no_number_is_too_large_to_be_within() -> None:
+    ends = columns([(0, 1), ((1 << 64) - 1, (1 << 32) - 1)])
+    assert not within(*ends, 1 << 54)
+    assert within(*ends, 1 << 65)
 
 
 @given(st.lists(st.booleans(), max_size=40))

@@ -4,8 +4,10 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
-from itertools import chain, compress, islice, repeat
-from operator import add, eq, itemgetter, le, ne, sub
+from itertools import chain, compress, repeat
+from operator import add, eq, itemgetter, ne
+
+from pycontrol.metadata.lanes import Lanes
 
 
 def picked(order: Sequence[int], *columns: "array[int]") -> "list[array[int]]":
@@ -40,10 +42,9 @@ def usual(sectors: "array[int]") -> tuple[int, int]:
     return most, times
 
 
-def last_end(starts: "array[int]", sectors: "array[int]") -> int:
-    """Where the range ends that ends last."""
-    length, times = usual(sectors)
-    return max(starts) + length if times == len(sectors) else max(map(add, starts, sectors))
+def within(starts: "array[int]", sectors: "array[int]", end: int) -> bool:
+    """Whether every range ends there or before; of any numbers."""
+    return not starts or max(starts) + max(sectors) <= end or max(map(add, starts, sectors)) <= end
 
 
 def bounds(starts: "array[int]", sectors: "array[int]") -> "tuple[array[int], array[int]]":
@@ -59,7 +60,7 @@ def bounds(starts: "array[int]", sectors: "array[int]") -> "tuple[array[int], ar
         return _sorted_together(starts, sectors)
     same = bytes(map(eq, sectors, repeat(length))) if times < len(starts) else b"\1"
     first = array("Q", sorted(kept(starts, same)))
-    ends = array("Q", map(add, first, repeat(length)))
+    ends = (Lanes.of(first) + length).column()
     if times == len(starts):
         return first, ends
     other = bytes(map(ne, sectors, repeat(length)))
@@ -68,11 +69,15 @@ def bounds(starts: "array[int]", sectors: "array[int]") -> "tuple[array[int], ar
 
 
 def _sorted_together(starts: "array[int]", sectors: "array[int]") -> "tuple[array[int], array[int]]":
-    if not all(map(le, starts, islice(starts, 1, None))):
+    begins = Lanes.of(starts)
+    if begins.above(begins.following()):
         order = array("Q", sorted(range(len(starts)), key=starts.__getitem__))
         starts, sectors = picked(order, starts, sectors)
-    # Where ranges have nothing in common their ends are sorted already, which is soon seen.
-    return starts, array("Q", sorted(map(add, starts, sectors)))
+    ends = Lanes.of(starts) + Lanes.of(sectors)
+    # Where ranges have nothing in common their ends are sorted already.
+    if ends.above(ends.following()):
+        return starts, array("Q", sorted(ends.column()))
+    return starts, ends.column()
 
 
 def crowded(starts: "array[int]", sectors: "array[int]") -> bytes:
@@ -87,21 +92,44 @@ def crowded(starts: "array[int]", sectors: "array[int]") -> bytes:
     longest = max(sectors)
     if max(starts) - min(starts) < 2 * longest * len(starts):
         return everybody
-    begins = sorted(starts)
-    near = bytes(map(le, map(sub, islice(begins, 1, None), begins), repeat(longest)))
-    if 1 not in near:
+    begins = array("Q", sorted(starts))
+    lanes = Lanes.of(begins)
+    near = (lanes + longest + 1).above(lanes.following())
+    if not near:
         return bytes(len(starts))
-    named = set(compress(begins, either(near)))
+    named = set(compress(begins, either(near.flags()[:-1])))
     return bytes(map(named.__contains__, starts))
 
 
-def apart(starts: Sequence[int], ends: Sequence[int]) -> bool:
+def apart(starts: "array[int]", ends: "array[int]") -> bool:
     """Whether each range ends before the next one begins, or there.
 
     If so, and starts and ends are each sorted by itself, ranges have nothing in common: at
     any place as many are open as have begun and not ended, which is one at most.
     """
-    return all(map(le, ends, islice(starts, 1, None)))
+    return not Lanes.of(ends).above(Lanes.of(starts).following())
+
+
+def encounters(starts: "array[int]", ends: "array[int]") -> tuple[bytes, bytes]:
+    """Of each place and the next where a range begins, 1 if ranges share sectors; and 1 if they touch.
+
+    More ranges have begun than ended where they share sectors.  Starts and ends are each sorted by itself.
+    """
+    following, lanes = Lanes.of(starts).following(), Lanes.of(ends)
+    return lanes.above(following).flags()[:-1], lanes.equal(following).flags()[:-1]
+
+
+def in_a_row(starts: "array[int]", sectors: "array[int]") -> bool:
+    """Whether each range ends before the next one begins, or there, as they stand."""
+    lanes = Lanes.of(starts)
+    return not (lanes + Lanes.of(sectors)).above(lanes.following())
+
+
+def going_on(mains: "array[int]", places: "array[int]", sectors: "array[int]") -> bytes:
+    """Of each range and the next, 1 if the next begins where it ends, on main and in its place."""
+    main, place, length = Lanes.of(mains), Lanes.of(places), Lanes.of(sectors)
+    on_main = (main + length).equal(main.following())
+    return (on_main & (place + length).equal(place.following())).flags()[:-1]
 
 
 def touched(starts: Sequence[int], ends: Sequence[int], start: int, sectors: int) -> bool:

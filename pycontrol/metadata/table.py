@@ -8,8 +8,8 @@ from array import array
 from collections.abc import Iterator, Sequence
 from functools import reduce
 from heapq import heappop, heappush
-from itertools import chain, compress, count, islice, pairwise
-from operator import add, and_, eq, gt, or_
+from itertools import chain, compress, count, pairwise
+from operator import or_
 from struct import Struct
 from typing import Final
 
@@ -20,12 +20,15 @@ from pycontrol.metadata.ranges import (
     bounds,
     crowded,
     either,
+    encounters,
+    going_on,
+    in_a_row,
     kept,
-    last_end,
     merged,
     picked,
     spread,
     touched,
+    within,
 )
 from pycontrol.metadata.records import RECORD, Columns, Extents, Kind, Limits, Record
 
@@ -77,11 +80,13 @@ def _sound(columns: Columns, limits: Limits) -> bool:
         not kinds <= _KINDS
         or not min(columns.sectors)
         or (unit > 1 and reduce(or_, chain(columns.mains, columns.spares, columns.sectors)) % unit)
-        or last_end(columns.mains, columns.sectors) > limits.main_sectors
+        or not within(columns.mains, columns.sectors, limits.main_sectors)
     ):
         return False
     places, sectors = columns.remaps()
-    if places and (min(places) < limits.data_start or last_end(places, sectors) > limits.spare_sectors):
+    if min(places, default=limits.data_start) < limits.data_start:
+        return False
+    if not within(places, sectors, limits.spare_sectors):
         return False
     others = (at for kind in kinds - {_REMAP} for at in columns.numbers(kind))
     return not any(_fault(columns.record(at), limits) for at in others)
@@ -122,22 +127,25 @@ def _shared(columns: Columns, bad: list[int]) -> "array[int]":
     These share a sector with another, go on in their neighbour, or touch one that shares a
     sector, which may go on in them.  ``bad`` are those that name no main sector.
     """
-    chosen = bytearray(len(columns.mains))
-    mains, sectors = columns.of_main(bad)
-    close = crowded(mains, sectors)
-    starts, ends = bounds(kept(mains, close), kept(sectors, close))
-    # Of each place and the next where a range begins: if more have begun than ended, they share sectors.
-    meet = bytes(map(gt, ends, islice(starts, 1, None)))
-    touch = bytes(map(eq, ends, islice(starts, 1, None)))
-    if 1 in meet:
-        named = set(compress(starts, either(spread(meet, touch))))
-        chosen[:] = map(named.__contains__, columns.mains)
-    if 1 in touch:
+    chosen, touch = _meeting(columns, bad)
+    if touch:
         for number in _going_on(columns):
             chosen[number] = True
     for number in bad:
         chosen[number] = False
     return array("Q", sorted(compress(count(), chosen), key=columns.mains.__getitem__))
+
+
+def _meeting(columns: Columns, bad: list[int]) -> tuple[bytearray, bool]:
+    """Of each record 1 if it shares a sector with another or touches one that does; whether any touch."""
+    mains, sectors = columns.of_main(bad)
+    close = crowded(mains, sectors)
+    starts, ends = bounds(kept(mains, close), kept(sectors, close))
+    meet, touch = encounters(starts, ends)
+    if 1 not in meet:
+        return bytearray(len(columns.mains)), 1 in touch
+    named = set(compress(starts, either(spread(meet, touch))))
+    return bytearray(map(named.__contains__, columns.mains)), 1 in touch
 
 
 def _going_on(columns: Columns) -> Iterator[int]:
@@ -148,15 +156,13 @@ def _going_on(columns: Columns) -> Iterator[int]:
             continue
         # What is pending has no place: it goes on in what it touches.
         places = columns.spares if kind == _REMAP else columns.mains
-        mains, spares, sectors = (kept(column, chosen) for column in (columns.mains, places, columns.sectors))
-        order: Sequence[int] = range(len(mains))
+        its = [kept(column, chosen) for column in (columns.mains, places, columns.sectors)]
+        order: Sequence[int] = range(len(its[0]))
         # In the order in which the target gives out places, what goes on is next to each other, too.
-        if not apart(spares, array("Q", map(add, spares, sectors))):
-            order = array("Q", sorted(order, key=mains.__getitem__))
-            mains, spares, sectors = picked(order, mains, spares, sectors)
-        on_main = map(eq, map(add, mains, sectors), islice(mains, 1, None))
-        on_spare = map(eq, map(add, spares, sectors), islice(spares, 1, None))
-        pairs = bytes(map(and_, on_main, on_spare))
+        if not in_a_row(*its[1:]):
+            order = array("Q", sorted(order, key=its[0].__getitem__))
+            its = picked(order, *its)
+        pairs = going_on(*its)
         if 1 in pairs:
             numbers = columns.numbers(kind)
             yield from map(numbers.__getitem__, compress(order, either(pairs)))
