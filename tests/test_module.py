@@ -154,11 +154,14 @@ def test_an_installed_module_is_found_and_loaded(
     assert module.load()
     # MODULE_INIT_COMPRESSED_FILE
     assert getattr(calls[0][3], "value", None) == (4 if suffix else 0)
-    # What was built for this kernel comes before.
+    # What was built for this kernel comes before, until a newer one is installed.
     built = module.cache_dir("6.1.0-9") / "dm-remap-v4.ko"
     built.parent.mkdir(parents=True)
     built.touch()
+    os.utime(file, (1000, 1000))
     assert module.find_built("6.1.0-9") == built
+    os.utime(built, (999, 999))
+    assert module.find_built("6.1.0-9") == file
 
 
 @pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.EINVAL])

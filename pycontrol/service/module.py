@@ -276,10 +276,11 @@ def users(sysfs: Path = SYSFS) -> int:
 
 
 def find_built(release: str, *, modules: Path = MODULES) -> Path | None:
-    """The module for a kernel: built here, or installed, there perhaps compressed."""
+    """The newest module for a kernel, built here, or installed and perhaps compressed."""
     places = (cache_dir(release), *(modules / release / place for place in INSTALLED))
     files = (place / f"{MODULE}.ko{suffix}" for place in places for suffix in ("", *COMPRESSED))
-    return next((file for file in files if file.is_file()), None)
+    # What was built here once must not hide what an upgrade has installed.
+    return max(filter(Path.is_file, files), key=lambda file: file.stat().st_mtime_ns, default=None)
 
 
 def _is_compressed(path: Path) -> bool:
