@@ -35,6 +35,15 @@ def test_holders_of_a_disk_and_of_its_partitions(tmp_path: Path) -> None:
     assert blockdev.holders(tmp_path / "gone") == ()
 
 
+def test_partitions_of_a_disk(tmp_path: Path) -> None:
+    for name in ("sda/sda2", "sda/sda1", "sda/queue"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("sda/sda2", "sda/sda1"):
+        (tmp_path / name / "partition").write_text("1\n")
+    assert blockdev.partitions(tmp_path / "sda") == ("sda1", "sda2")
+    assert blockdev.partitions(tmp_path / "sda/sda1") == ()
+
+
 def test_identity_without_udev(tmp_path: Path) -> None:
     disk = tmp_path / "devices/vda"
     disk.mkdir(parents=True)

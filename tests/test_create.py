@@ -55,6 +55,20 @@ def loaded(path: str) -> metadata.Loaded:
     return metadata.load(lambda offset, length: data[offset : offset + length], len(data))
 
 
+def test_of_a_disk_with_partitions_it_is_said_that_the_device_shows_none(
+    kernel: FakeKernel, run: Run, disks: Disks, spare: str
+) -> None:
+    main = disks.make("main", 64 * MIB, partitions=("sda1", "sda2"))
+    result = run("create", "r0", main, spare, "--dry-run")
+    assert result.exit_code == 0
+    assert "has partitions (sda1, sda2), and the kernel makes none" in " ".join(result.stderr.split())
+    assert "r0" not in kernel.devices
+    # Only when it is made: whoever activates it knows.
+    assert run("create", "r0", main, spare, "--yes").exit_code == 0
+    assert run("remove", "r0").exit_code == 0
+    assert "has partitions" not in " ".join(run("create", "r0", main, spare).stderr.split())
+
+
 def test_a_blank_spare_is_formatted_and_the_device_comes_up(
     kernel: FakeKernel, run: Run, main: str, spare: str
 ) -> None:

@@ -80,6 +80,8 @@ class BlockDevice:
     disk: str = ""
     """The whole disk's name in sysfs; its own for a whole disk; empty if sysfs does not say."""
     partition: bool = False
+    partitions: tuple[str, ...] = ()
+    """Names of those on it, in sysfs."""
     holders: tuple[str, ...] = ()
     mounts: tuple[str, ...] = ()
     identity: Identity = field(default_factory=Identity)
@@ -133,6 +135,7 @@ def look(path: str, sysfs: Path = SYSFS, proc: Path = PROC) -> BlockDevice:
         readonly=readonly,
         disk=(place.parent.name if partition else place.name) if place.exists() else "",
         partition=partition,
+        partitions=partitions(place),
         holders=holders(place),
         mounts=mounts(dev, proc),
         identity=Identity.from_udev(known) or from_sysfs(dev, sysfs),
@@ -223,6 +226,11 @@ def holders(place: Path) -> tuple[str, ...]:
         if directory.is_dir():
             found += sorted(_dm_name(entry) for entry in directory.iterdir())
     return tuple(dict.fromkeys(found))
+
+
+def partitions(place: Path) -> tuple[str, ...]:
+    """Names of the partitions on a disk, by sysfs."""
+    return tuple(sorted(file.parent.name for file in place.glob("*/partition")))
 
 
 def _dm_name(entry: Path) -> str:

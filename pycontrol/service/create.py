@@ -25,7 +25,7 @@ from pycontrol.service.find.judge import spacing as proposed_spacing
 from pycontrol.service.kernel import check_target, explained, require_root
 from pycontrol.service.kernellog import KernelLog
 from pycontrol.service.move.underway import underway
-from pycontrol.service.pair import check_pair
+from pycontrol.service.pair import about_partitions, check_pair
 from pycontrol.service.status import TargetTable
 from pycontrol.service.unfinished import check_elsewhere, check_free_but_for, clear_unfinished, free_name
 from pycontrol.sizes import SECTOR, human
@@ -155,7 +155,7 @@ def plan(
     if found.action is Action.ACTIVATE:
         check_elsewhere(control, wanted, found.uuid)
     else:
-        warnings += check_main(main)
+        warnings += check_main(main) + about_partitions(main)
     return Plan(
         name=wanted,
         main=main,

@@ -17,6 +17,17 @@ def check_pair(main: BlockDevice, spare: BlockDevice) -> list[str]:
     return warnings
 
 
+def about_partitions(main: BlockDevice) -> list[str]:
+    """A warning, for people, about a main device that has partitions, which /dev/mapper does not show."""
+    if not main.partitions:
+        return []
+    names = ", ".join(map(plain, main.partitions))
+    return [
+        f"{plain(main.path)} has partitions ({names}), and the kernel makes none on the new device:"
+        " protect one of them instead, or make them appear with 'kpartx -a'"
+    ]
+
+
 def check_apart(one: BlockDevice, other: BlockDevice) -> list[str]:
     """Refuse two with sectors in common (WrongDevice); a warning, for people, about two on one disk."""
     pair = f"{plain(one.path)} and {plain(other.path)}"
