@@ -86,8 +86,20 @@ static void tell_loaded(struct dmr_target *c)
 	       c->name, c->map.nr_remap);
 }
 
+/* Also of a device that was suspended: what it lost meanwhile is told. */
+static void note_loaded(struct dmr_target *c)
+{
+	struct dmr_meta_status before = dmr_meta(c);
+
+	dmr_metadata_loaded(c);
+	tell_loaded(c);
+	if (c->meta.valid < before.valid)
+		dmr_event(c, DMR_EV_COPY_LOST, 0, 0);
+}
+
 static int load_metadata(struct dmr_target *c)
 {
+	bool again = dmr_meta(c).copies;
 	struct dmr_meta_params params = {
 		.bufio = c->bufio,
 		.bdev = c->spare->bdev,
@@ -109,6 +121,7 @@ static int load_metadata(struct dmr_target *c)
 	};
 	struct dmr_soft_state soft;
 	const char *error = NULL;
+	enum dmr_mode mode;
 	int r;
 
 	if (wanted_uuid(c, &params)) {
@@ -130,8 +143,7 @@ static int load_metadata(struct dmr_target *c)
 		return -EINVAL;
 	}
 
-	dmr_metadata_loaded(c);
-	tell_loaded(c);
+	note_loaded(c);
 	WRITE_ONCE(c->may_be_old, !c->read_only && dmr_metadata_may_be_old(c->md));
 	if (c->may_be_old) {
 		DMWARN("%s: newer metadata may be in copies that can't be read; writes are refused until they can",
@@ -144,8 +156,12 @@ static int load_metadata(struct dmr_target *c)
 			DMWARN("%s: a copy of the metadata could not be mended", c->name);
 		dmr_metadata_changed(c);
 	}
-	WRITE_ONCE(c->mode, c->read_only || c->may_be_old ||
-		   c->meta.valid < c->meta.copies / 2 + 1 ? DMR_RO : DMR_RW);
+	mode = c->read_only || c->may_be_old ||
+	       c->meta.valid < c->meta.copies / 2 + 1 ? DMR_RO : DMR_RW;
+	if (again)
+		dmr_set_mode(c, mode, "so it came back from being suspended");
+	else
+		WRITE_ONCE(c->mode, mode);
 
 	dmr_metadata_get_soft(c->md, &soft);
 	WRITE_ONCE(c->count.read_errors, soft.read_errors);

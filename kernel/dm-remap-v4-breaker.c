@@ -16,6 +16,7 @@
 #define PROBES		5
 #define READ_RUN	8	/* failed writes in a row between two probes by reading */
 #define WRITE_RUN	8	/* before the first by writing; then twice as many */
+#define NOT_ONE		((sector_t)-1)
 
 /* Of the target, not of main: what lies behind it may be others', and isn't held. */
 static sector_t probe_place(const struct dmr_target *c, unsigned int i)
@@ -24,12 +25,26 @@ static sector_t probe_place(const struct dmr_target *c, unsigned int i)
 			  c->block);
 }
 
-static bool on_main(struct dmr_target *c, sector_t at)
+/*
+ * The block of main to try for place @i: the first there that main itself answers
+ * for, and that isn't the one which failed, as long as the next place is further on.
+ */
+static bool block_to_try(struct dmr_target *c, unsigned int i, sector_t failed,
+			 sector_t *at)
 {
+	sector_t end = i + 1 < PROBES ? probe_place(c, i + 1) :
+					probe_place(c, i) + c->block;
 	struct dmr_extent ex;
 
-	dmr_lookup(c, at, c->block, &ex);
-	return ex.kind == DMR_LINEAR;
+	for (*at = probe_place(c, i); *at < end; *at += ex.len) {
+		dmr_lookup(c, *at, min_t(sector_t, end - *at, DMR_LOOK_SECTORS), &ex);
+		if (ex.kind != DMR_LINEAR)
+			continue;
+		if (*at != failed)
+			return true;
+		ex.len = c->block;
+	}
+	return false;
 }
 
 static bool probe(struct dmr_target *c, unsigned int buffer, enum req_op op,
@@ -48,17 +63,20 @@ static void trip(struct dmr_target *c, const char *why)
 	dmr_event(c, DMR_EV_BREAKER, 0, 0);
 }
 
-static bool reads_anywhere(struct dmr_target *c)
+/* False only if that failed wherever it was tried. */
+static bool reads_anywhere(struct dmr_target *c, sector_t failed)
 {
-	unsigned int i;
+	unsigned int i, tried = 0;
+	sector_t at;
 
 	for (i = 0; i < PROBES; i++) {
-		sector_t at = probe_place(c, i);
-
-		if (on_main(c, at) && probe(c, 1, REQ_OP_READ, at))
+		if (!block_to_try(c, i, failed, &at))
+			continue;
+		if (probe(c, 1, REQ_OP_READ, at))
 			return true;
+		tried++;
 	}
-	return false;
+	return !tried;
 }
 
 void dmr_breaker_reset(struct dmr_target *c)
@@ -74,12 +92,12 @@ void dmr_breaker_written(struct dmr_target *c)
 	c->write_probe_at = WRITE_RUN;
 }
 
-bool dmr_breaker_believes(struct dmr_target *c, enum req_op op)
+bool dmr_breaker_believes(struct dmr_target *c, enum req_op op, sector_t failed)
 {
 	if (c->breaker)
 		return false;
 	/* What becomes pending is lost: for reads ask each time. */
-	if ((op_is_write(op) && c->write_run++ % READ_RUN) || reads_anywhere(c))
+	if ((op_is_write(op) && c->write_run++ % READ_RUN) || reads_anywhere(c, failed))
 		return true;
 	trip(c, "the main device fails everywhere");
 	return false;
@@ -122,21 +140,20 @@ static void keep(struct dmr_target *c, sector_t at)
 /* Write back what is there; false only if that failed wherever it was tried. */
 static bool writes_anywhere(struct dmr_target *c)
 {
-	unsigned int i, failed = 0;
+	unsigned int i, tried = 0;
+	sector_t at;
 
 	for (i = 0; i < PROBES; i++) {
-		sector_t at = probe_place(c, i);
-
-		if (!dmr_hold_extend(&c->hold, at, c->block))
-			continue;
-		if (!on_main(c, at) || !probe(c, 1, REQ_OP_READ, at))
+		if (!block_to_try(c, i, NOT_ONE, &at) ||
+		    !dmr_hold_extend(&c->hold, at, c->block) ||
+		    !probe(c, 1, REQ_OP_READ, at))
 			continue;
 		if (probe(c, 1, REQ_OP_WRITE, at))
 			return true;
 		keep(c, at);
-		failed++;
+		tried++;
 	}
-	return !failed;
+	return !tried;
 }
 
 bool dmr_breaker_believes_writes(struct dmr_target *c)

@@ -40,8 +40,9 @@ void dmr_event(struct dmr_target *c, enum dmr_action action, sector_t sector,
 		ev->sector = sector;
 	ev->sectors += sectors;
 	ev->end = sector + sectors;
+	/* Where jiffies have 32 bits, what is long past may look like far ahead. */
 	if (time_before(now, c->next_events))
-		wait = c->next_events - now;
+		wait = min_t(unsigned long, c->next_events - now, EVENT_INTERVAL);
 	spin_unlock_irqrestore(&c->lock, flags);
 	/* Nothing happens if it is queued already. */
 	schedule_delayed_work(&c->event_work, wait);

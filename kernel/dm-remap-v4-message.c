@@ -10,7 +10,6 @@
 
 #define DM_MSG_PREFIX "remap-v4"
 
-#define LOOK_SECTORS	1048576U	/* at a time: nothing preempts a lookup */
 
 /*
  * Status:
@@ -149,7 +148,7 @@ static sector_t linear_part(struct dmr_target *c, sector_t sector, sector_t len)
 
 	/* Against a suspend, which empties the map without a grace period. */
 	mutex_lock(&c->live);
-	dmr_lookup(c, sector, min_t(sector_t, len, LOOK_SECTORS), &ex);
+	dmr_lookup(c, sector, min_t(sector_t, len, DMR_LOOK_SECTORS), &ex);
 	mutex_unlock(&c->live);
 	return ex.kind == DMR_LINEAR ? ex.len : 0;
 }
@@ -310,7 +309,8 @@ static int msg_list(struct message_context *m)
 	struct dmr_target *c = m->c;
 	char *result = m->result;
 	unsigned int maxlen = m->maxlen, sz = 0;
-	sector_t sector = 0;
+	/* What is left behind it is a part of a block, which is never moved. */
+	sector_t sector = 0, end = round_down(c->main_sectors, c->block);
 	unsigned int max = 100, nr = 0;
 	struct dmr_extent ex;
 	int r;
@@ -325,9 +325,8 @@ static int msg_list(struct message_context *m)
 	r = lock_live(m);
 	if (r)
 		return r;
-	for (; sector < c->main_sectors && nr < max; sector += ex.len) {
-		dmr_lookup(c, sector,
-			   min_t(sector_t, c->main_sectors - sector, LOOK_SECTORS), &ex);
+	for (; sector < end && nr < max; sector += ex.len) {
+		dmr_lookup(c, sector, min_t(sector_t, end - sector, DMR_LOOK_SECTORS), &ex);
 		if (ex.kind == DMR_LINEAR)
 			continue;
 		nr++;
@@ -341,7 +340,7 @@ static int msg_list(struct message_context *m)
 			break;
 	}
 	mutex_unlock(&c->live);
-	if (sector < c->main_sectors && nr == max)
+	if (sector < end && nr == max)
 		DMEMIT("next %llu\n", (unsigned long long)sector);
 	else if (!nr)
 		DMEMIT("none\n");

@@ -158,7 +158,7 @@ static blk_status_t read_extent(struct dmr_target *c, const struct dmr_data *dat
 		}
 		if (!dmr_may_be_medium(REQ_OP_READ, status) || !may_change(c) ||
 		    !(ex->kind == DMR_REMAP ? dmr_spare_answers(c) :
-					      dmr_breaker_believes(c, REQ_OP_READ)))
+					      dmr_breaker_believes(c, REQ_OP_READ, sector + w.done)))
 			return status;
 		/* Or was it the device, which is back by now? */
 		status = dmr_data_io(c, data, offset + w.done, w.n, REQ_OP_READ,
@@ -273,7 +273,7 @@ static blk_status_t write_extent(struct dmr_target *c, struct dmr_data *data,
 			continue;
 		}
 		if (!dmr_may_be_medium(REQ_OP_WRITE, status) || !may_change(c) ||
-		    (!remapped && !dmr_breaker_believes(c, REQ_OP_WRITE)))
+		    (!remapped && !dmr_breaker_believes(c, REQ_OP_WRITE, sector + w.done)))
 			return status;
 		data->moved = true;
 		status = dmr_write_to_spare(c, data, offset + w.done,

@@ -22,15 +22,6 @@
 
 #define MAX_BIOS	128	/* of those that failed, in one round */
 
-static void tell_full(struct dmr_target *c)
-{
-	if (c->full_told == c->space.used + 1)
-		return;
-	c->full_told = c->space.used + 1;
-	DMERR("%s: no place is left on the spare, errors go to the caller", c->name);
-	dmr_event(c, DMR_EV_SPARE_FULL, 0, 0);
-}
-
 /*
  * A request without data, of so many sectors at once as the device takes. Memory
  * comes from our own bio_set: the bios that wait may hold what others have.
@@ -161,7 +152,7 @@ static blk_status_t serve(struct dmr_target *c, struct bio *bio)
 		else
 			status = write_zeroes(c, bio, sector, len);
 		if (status == BLK_STS_NOSPC && c->txn->own_error)
-			tell_full(c);
+			dmr_tell_full(c);
 		/* No block is bad: it was the flush behind it, and its only report. */
 		if (!status && failed && pb->suspect && !data.moved)
 			dmr_flush_lost(c, pb->suspect - 1);
@@ -302,7 +293,7 @@ int dmr_round_commit(struct dmr_target *c)
 	struct bio *bio;
 
 	if (r == -ENOSPC)
-		tell_full(c);
+		dmr_tell_full(c);
 	bio_list_for_each(bio, &c->round->bios)
 		commit_ended(bio, r);
 	list_for_each_entry(req, &c->round->requests, list) {

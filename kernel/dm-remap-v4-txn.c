@@ -169,10 +169,21 @@ static void publish(struct dmr_target *c, const struct dmr_record *r)
 	}
 }
 
+void dmr_tell_full(struct dmr_target *c)
+{
+	if (c->full_told == c->space.used + 1)
+		return;
+	c->full_told = c->space.used + 1;
+	DMERR("%s: no place is left on the spare, errors go to the caller", c->name);
+	dmr_event(c, DMR_EV_SPARE_FULL, 0, 0);
+}
+
 static void tell_fill(struct dmr_target *c)
 {
 	u64 used = c->space.used, total = c->space.total;
 
+	if (total - used < c->block)
+		dmr_tell_full(c);
 	if (used >= total - div_u64(total, 10)) {
 		if (!c->nearly_full_told)
 			dmr_event(c, DMR_EV_SPARE_NEARLY_FULL, 0, total - used);

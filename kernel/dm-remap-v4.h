@@ -344,6 +344,7 @@ int dmr_round_commit(struct dmr_target *c);
 blk_status_t dmr_data_io(struct dmr_target *c, const struct dmr_data *data,
 			 sector_t offset, sector_t len, enum req_op op,
 			 struct block_device *bdev, sector_t at);
+#define DMR_LOOK_SECTORS	1048576U	/* at a time: nothing preempts a lookup */
 void dmr_lookup(struct dmr_target *c, sector_t sector, sector_t max,
 		struct dmr_extent *ex);
 blk_status_t dmr_read_run(struct dmr_target *c, const struct dmr_data *data,
@@ -404,6 +405,9 @@ struct dmr_meta_status dmr_meta(struct dmr_target *c);
 void dmr_metadata_loaded(struct dmr_target *c);
 void dmr_metadata_changed(struct dmr_target *c);
 
+/* Once, until something is freed: no place is left. */
+void dmr_tell_full(struct dmr_target *c);
+
 /* No majority of copies can be written: remaps are served, none is added. */
 void dmr_metadata_lost(struct dmr_target *c);
 
@@ -414,7 +418,7 @@ void dmr_breaker_reset(struct dmr_target *c);
 void dmr_breaker_written(struct dmr_target *c);
 
 /* It failed twice. False: it is the device, nothing more is to be remapped. */
-bool dmr_breaker_believes(struct dmr_target *c, enum req_op op);
+bool dmr_breaker_believes(struct dmr_target *c, enum req_op op, sector_t failed);
 
 /* Can the spare be read anywhere? Asked before a block on it is given up. */
 bool dmr_spare_answers(struct dmr_target *c);

@@ -4,6 +4,7 @@ import errno
 
 import pytest
 from harness import Guest, Machine
+from harness.disk import Kind
 from target import create, events, extents, message, refused, remapped, remove, status
 
 SLOT = 256  # Sectors from one copy to the next.
@@ -13,9 +14,9 @@ def sector_of(seed: int) -> bytes:
     return bytes([seed]) * 512
 
 
-def fail_copies(machine: Machine, copies: list[int]) -> None:
+def fail_copies(machine: Machine, copies: list[int], on: Kind = "write") -> None:
     """Headers of these copies can't be written any more."""
-    machine.spare.fail([copy * SLOT + i for copy in copies for i in range(8)], on="write")
+    machine.spare.fail([copy * SLOT + i for copy in copies for i in range(8)], on=on)
 
 
 @pytest.mark.parametrize("copies", [[0], [3], [1, 3], [0, 4]], ids=str)
@@ -46,6 +47,23 @@ def test_a_minority_of_copies_can_be_lost(guest: Guest, copies: list[int]) -> No
         assert message(guest, "repair") == f"Repaired {len(copies)} copies"
         told("COPY_MENDED")
     assert (status(guest).valid, status(guest).errors) == (5, ())
+
+
+def test_what_was_lost_while_the_device_was_suspended_is_told(guest: Guest) -> None:
+    device = create(guest)
+    guest.run("dmsetup", "suspend", "mapped")
+    fail_copies(guest.machine, [0, 2, 4], on="both")
+    with events(guest) as told:
+        guest.run("dmsetup", "resume", "mapped")
+        told("COPY_LOST")
+        told("MODE")
+    assert (status(guest).valid, status(guest).mode) == (2, "ro")
+    guest.machine.spare.heal()
+    with events(guest) as told:
+        guest.sh("dmsetup suspend mapped; dmsetup resume mapped")
+        told("MODE")
+    assert (status(guest).valid, status(guest).mode) == (5, "rw")
+    guest.write(device, 1000, sector_of(1))
 
 
 @pytest.mark.parametrize("copies", [[0, 2, 4], [0, 1, 3], [1, 2, 3], [0, 1, 2, 3, 4]], ids=str)

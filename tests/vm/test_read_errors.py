@@ -278,6 +278,33 @@ def test_a_disk_that_dies_behind_a_bad_block_loses_nothing_more(guest: Guest) ->
     assert guest.read(device, 8, 56) == pattern(1, 64)[8 * 512 :]
 
 
+def test_a_bad_block_is_no_dead_disk_though_the_usual_places_live_elsewhere(guest: Guest) -> None:
+    """Where main has no say at a place that the breaker asks, the next one is asked at which it has."""
+    box = guest.machine
+    device = create(guest)
+    last = int(guest.run("blockdev", "--getsz", device).out) - 1
+    usual = [last // 4 * at for at in range(5)]
+    message(guest, "remap", *(word for sector in usual[:3] for word in (sector, 8)))
+    message(guest, "pending", usual[3], 1, usual[4], 1)
+    box.main.fail(50_000)
+    assert error_of(guest, device, 50_000) == MEDIUM_ERROR
+    assert pending(extents(guest)) == [50_000, *usual[3:]] and status(guest).errors == ()
+    # But one that is dead is known all the same.
+    box.main.die()
+    with pytest.raises(OSError, match="Input/output error"):
+        guest.write(device, 51_000, pattern(1, 1))
+    assert status(guest).errors == ("breaker",)
+
+
+def test_the_last_block_that_main_answers_for_may_be_bad(guest: Guest) -> None:
+    """There is no other one to ask, so nothing tells that the disk is dead."""
+    guest.run(*("dmsetup", "create", "mapped", "--table", f"0 8 dm-remap-v4 {guest.main} {guest.spare}"))
+    assert message(guest, "remap", 0, 7) == "Remapped 7 sectors"
+    guest.machine.main.fail(7)
+    assert error_of(guest, "/dev/mapper/mapped", 7) == MEDIUM_ERROR
+    assert pending(extents(guest)) == [7] and status(guest).errors == ()
+
+
 def test_a_spare_that_is_gone_for_a_moment_loses_nothing(guest: Guest) -> None:
     box = guest.machine
     device = create(guest)

@@ -117,6 +117,8 @@ def test_a_part_of_a_block_at_the_end_of_main_is_left_alone(machine: Callable[..
     remove(guest)
     guest.run("dmsetup", "create", "mapped", "--table", table)
     assert remapped(extents(guest)) == list(range(79992, 80000))
+    # Nor is there more to list behind it.
+    assert "next" not in message(guest, "list", 0, 1)
 
 
 @pytest.fixture(scope="module")

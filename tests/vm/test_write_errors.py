@@ -11,6 +11,7 @@ from harness.disk import Kind, MiB
 from target import (
     SPARE_DATA,
     create,
+    events,
     extents,
     mappings,
     message,
@@ -250,6 +251,14 @@ def test_an_exhausted_spare_gives_the_original_error_and_changes_nothing(guest: 
     remove(guest)
     create(guest, spare="/dev/mapper/small")
     assert extents(guest) == listed
+
+
+def test_that_the_last_place_is_taken_is_told_before_a_bad_block_needs_one(guest: Guest) -> None:
+    create(guest, spare=small_spare(guest))
+    with events(guest) as told:
+        assert message(guest, "remap", 0, 2048) == "Remapped 2048 sectors"
+        told("SPARE_FULL")
+    assert status(guest).errors == ("spare_full",)
 
 
 def test_a_spare_exhausted_by_its_own_bad_sectors_loads_again(guest: Guest) -> None:
