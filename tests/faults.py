@@ -8,6 +8,26 @@ from pathlib import Path
 
 import pytest
 
+from pycontrol.metadata import BLOCK
+
+
+def unreadable(monkeypatch: pytest.MonkeyPatch, path: str, *places: int) -> None:
+    """Let the blocks at these bytes of a file be bad, for those who read through the page cache.
+
+    Of a read that meets one the kernel gives what lies before it, as if the file ended there.
+    """
+    real, inode = os.pread, Path(path).stat().st_ino
+
+    def read(fd: int, length: int, offset: int) -> bytes:
+        if os.fstat(fd).st_ino == inode:
+            met = [at for at in places if at < offset + length and offset < at + BLOCK]
+            if met and min(met) <= offset:
+                raise OSError(errno.EIO, "Input/output error")
+            length = min([length, *(at - offset for at in met)])
+        return real(fd, length, offset)
+
+    monkeypatch.setattr(os, "pread", read)
+
 
 class Cut(BaseException):
     """The power is gone: nothing after this is done."""

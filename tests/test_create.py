@@ -18,6 +18,7 @@ from pycontrol.service.identity import Identity
 from pycontrol.service.kernellog import KernelLog
 from tests.conftest import MIB, Disks, Run
 from tests.fakes import FakeKernel
+from tests.faults import unreadable
 
 MAIN_SECTORS = 64 * MIB // 512
 
@@ -419,15 +420,26 @@ def test_a_main_that_was_a_spare_once_is_told_of(
 def test_a_main_with_bad_sectors_is_looked_at_as_far_as_it_can_be(
     kernel: FakeKernel, run: Run, main: str, spare: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, inode = os.pread, Path(main).stat().st_ino
-
-    def bad(fd: int, length: int, offset: int) -> bytes:
-        if os.fstat(fd).st_ino == inode and offset < MIB:
-            raise OSError(errno.EIO, "Input/output error")
-        return real(fd, length, offset)
-
-    monkeypatch.setattr(os, "pread", bad)
+    unreadable(monkeypatch, main, *range(0, MIB, metadata.BLOCK))
     assert run("create", "r0", main, spare, "--yes").exit_code == 0
+
+
+@pytest.mark.parametrize("words", [(), ("--copies", "8")])
+def test_a_spare_that_cannot_be_read_is_not_taken_for_blank(
+    kernel: FakeKernel,
+    run: Run,
+    main: str,
+    spare: str,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+) -> None:
+    bad = 0xA3000 if words else 0x5000
+    put(spare, [(bad + metadata.BLOCK, b"precious")])
+    before = digest(spare)
+    unreadable(monkeypatch, spare, bad)
+    refused = run("create", "r0", main, spare, *words, "--yes")
+    assert refused.exit_code == 6 and f"{spare} cannot be read" in refused.stderr
+    assert digest(spare) == before and not kernel.devices
 
 
 def test_a_valid_spare_of_a_device_on_devices_of_ours_is_activated(

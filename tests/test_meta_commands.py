@@ -16,7 +16,7 @@ from pycontrol.metadata import BLOCK, Condition, OutOfService, Record, load
 from pycontrol.service.offline import meta
 from pycontrol.service.offline import source as service_source
 from tests.conftest import Run
-from tests.faults import Cut, Storage
+from tests.faults import Cut, Storage, unreadable
 from tests.test_meta_legacy import ACTIVE, v42
 from tests.test_meta_legacy import SPARE as OLD_SECTORS
 from tests.test_metadata_images import UUID_A, UUID_B, Sparse, remaps, slots, spare
@@ -396,14 +396,8 @@ def test_an_io_error_is_told(run: Run, store: Store, monkeypatch: pytest.MonkeyP
 def test_a_backup_goes_on_where_it_cannot_read(
     run: Run, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, out, real = store(good()), tmp_path / "out", os.pread
-
-    def fail(fd: int, length: int, offset: int) -> bytes:
-        if offset <= slots()[3] < offset + length:
-            raise OSError(5, "Input/output error")
-        return real(fd, length, offset)
-
-    monkeypatch.setattr(os, "pread", fail)
+    path, out = store(good()), tmp_path / "out"
+    unreadable(monkeypatch, path, slots()[3])
     result = run("meta", "backup", path, str(out))
     assert result.exit_code == 6 and "1 blocks cannot be read, the first at byte 393216" in result.stderr
     monkeypatch.undo()

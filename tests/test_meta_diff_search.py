@@ -12,6 +12,7 @@ from pycontrol.metadata.diff import Moved, Place, moved
 from pycontrol.metadata.records import Limits
 from pycontrol.metadata.search import search
 from tests.conftest import Run
+from tests.faults import unreadable
 from tests.test_metadata_images import UUID_A, UUID_B, Sparse, remaps, slots, spare
 
 SECTORS = 5120
@@ -167,6 +168,17 @@ def test_what_cannot_be_read_is_passed_over() -> None:
     hits = list(search(image.read, image.size, done.append))
     assert [hit.offset for hit in hits if hit.kind == "header"] == slots()[1:]
     assert sum(done) == image.size
+
+
+def test_a_spare_behind_what_cannot_be_read_is_found(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store(spare((), spare_sectors=SECTORS), tmp_path / "disk", begin=1 << 20)
+    unreadable(monkeypatch, path, 0x3000)
+    result = run("meta", "search", "--json", path)
+    assert result.exit_code == 0
+    (found,) = json.loads(result.stdout)["spares"]
+    assert (found["begins"], found["headers"]) == (1 << 20, 5)
 
 
 def test_nothing_found(run: Run, tmp_path: Path) -> None:

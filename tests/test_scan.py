@@ -22,6 +22,7 @@ from pycontrol.service.find.smart import Smart
 from tests.conftest import MIB, Run
 from tests.fake_sysfs import FakeSysfs
 from tests.fakes import FakeKernel
+from tests.faults import unreadable
 from tests.terminal import Terminal
 from tests.test_smart import DYING_ATA, HEALTHY_ATA, program
 
@@ -200,6 +201,13 @@ def test_what_cannot_be_read_is_not_known(tree: FakeSysfs, monkeypatch: pytest.M
     monkeypatch.setattr(os, "pread", fails)
     assert contents(tree, "sdb").kind is Content.UNKNOWN
     assert "Input/output error" in contents(tree, "sdb").words
+
+
+def test_what_can_be_read_in_part_is_not_blank(tree: FakeSysfs, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.disk("sda", 64 * MIB)
+    unreadable(monkeypatch, str(tree.dev / "sda"), 0x5000)
+    assert contents(tree, "sda").kind is Content.UNKNOWN
+    assert "Input/output error" in contents(tree, "sda").words
 
 
 # Opinions

@@ -9,6 +9,7 @@ from pycontrol.errors import Busy, DeviceIoError, UsageError, WrongDevice
 from pycontrol.service.offline import imagefile
 from pycontrol.service.offline.imagefile import copy_sparse, locked, write_text
 from pycontrol.service.offline.source import same, source, user_of
+from tests.faults import unreadable
 
 
 @pytest.fixture
@@ -46,6 +47,16 @@ def test_reading_ends_with_the_file(image: Path) -> None:
         )
     with pytest.raises(WrongDevice, match="check the offset"), source(str(image), 10001):
         pass
+
+
+def test_a_bad_block_is_not_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "spare.img"
+    path.write_bytes(b"0123456789abcdef" * 1024)
+    unreadable(monkeypatch, str(path), 8192)
+    with pytest.raises(DeviceIoError, match="Input/output error"), source(str(path)) as opened:
+        assert opened.read(4094, 4098) == b"ef" + b"0123456789abcdef" * 256
+        assert opened.read(12288, 9999) == b"0123456789abcdef" * 256
+        opened.read(4096, 8192)
 
 
 def test_what_names_the_same(image: Path, tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """What lies on a device that might become a spare.  Reads it, writes nothing."""
 
-import os
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 from pycontrol.errors import Busy, RemapError
 from pycontrol.service import blockdev, signatures
+from pycontrol.service.buffered import read_at
 from pycontrol.service.find.disks import Disk
 from pycontrol.service.find.judge import COPIES, SPACING, Content, Contents, region
 from pycontrol.sizes import SECTOR, human
@@ -21,11 +22,7 @@ def examine(disk: Disk) -> Contents:
     """
     try:
         with blockdev.opened(disk.path) as fd:
-
-            def read(offset: int, length: int) -> bytes:
-                return os.pread(fd, length, offset)
-
-            return _examine(disk, read)
+            return _examine(disk, partial(read_at, fd))
     except RemapError as error:
         return Contents(words=str(error))
     except OSError as error:

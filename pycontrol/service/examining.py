@@ -1,14 +1,15 @@
 """What main and spare hold before they are joined.  Reads them, writes nothing."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID, uuid4
 
 from pycontrol import metadata
-from pycontrol.errors import BeyondRecovery, Busy, RemapError, UsageError, WrongDevice
+from pycontrol.errors import BeyondRecovery, Busy, DeviceIoError, RemapError, UsageError, WrongDevice
 from pycontrol.service import blockdev, signatures
 from pycontrol.service.blockdev import BlockDevice
+from pycontrol.service.buffered import read_at
 from pycontrol.service.contents import is_blank
 from pycontrol.service.create import Action, Options
 from pycontrol.service.find.judge import COPIES, SPACING
@@ -35,60 +36,71 @@ def examine(
     main: BlockDevice, spare: BlockDevice, options: Options, headers: Sequence[tuple[int, bytes]] = ()
 ) -> Found:
     """Read the spare's metadata region and decide what to do with it."""
-    with blockdev.opened(spare) as fd:
+    try:
+        with blockdev.opened(spare) as fd:
+            found = _judge(partial(read_at, fd), main, spare, options, headers)
+    except OSError as error:
+        raise DeviceIoError(
+            f"{plain(spare.path)} cannot be read: {error.strerror}; use another spare"
+        ) from error
+    if found.action is Action.FORMAT:
+        _check_room(spare, found)
+    return found
 
-        def read(offset: int, length: int) -> bytes:
-            return os.pread(fd, length, offset)
 
-        marks = [*spare.known_as, *signatures.probe(read, spare.size)]
-        shown = ", ".join(dict.fromkeys(plain(mark) for mark in marks))
-        where = plain(spare.path)
-        fresh = Found(Action.FORMAT, copies=options.copies or COPIES, spacing=options.spacing or SPACING)
-        if shown:
-            fresh.loses.append(shown)
-        try:
-            loaded = metadata.load(retire.overlaid(read, list(headers)), spare.size)
-        except metadata.OutOfService as error:
-            from pycontrol.service.formatting import was_interrupted
+def _judge(
+    read: metadata.Read,
+    main: BlockDevice,
+    spare: BlockDevice,
+    options: Options,
+    headers: Sequence[tuple[int, bytes]],
+) -> Found:
+    marks = [*spare.known_as, *signatures.probe(read, spare.size)]
+    shown = ", ".join(dict.fromkeys(plain(mark) for mark in marks))
+    where = plain(spare.path)
+    fresh = Found(Action.FORMAT, copies=options.copies or COPIES, spacing=options.spacing or SPACING)
+    if shown:
+        fresh.loses.append(shown)
+    try:
+        loaded = metadata.load(retire.overlaid(read, list(headers)), spare.size)
+    except metadata.OutOfService as error:
+        from pycontrol.service.formatting import was_interrupted
 
-            nothing = was_interrupted(error.mark, main) and not shown
-            if not (nothing or options.format):
-                raise WrongDevice(f"{where}: {plain(error)}; --format makes a fresh spare of it") from error
-            if not nothing:
-                fresh.loses.append("a spare that is out of service")
-        except metadata.Unsupported as error:
-            if not options.format:
-                raise WrongDevice(f"{where}: {plain(error)}; use a newer dm-remap, or --format") from error
-            fresh.loses.append("dm-remap metadata of a newer format")
-        except metadata.NotOurs as error:
-            fresh.metadata = False
-            region = fresh.copies * fresh.spacing
-            blank = is_blank(read, min(region, spare.size))
-            what = shown or ("" if blank else f"data in its first {human(region)}")
-            if what and not options.format:
-                raise Busy(
-                    f"{where} carries {what}; use another spare, or --format to overwrite it"
-                ) from error
-            if what and not shown:
-                fresh.loses.append("data of unknown kind")
-        except metadata.Legacy as error:
-            if not options.format:
-                raise WrongDevice(
-                    f"{where} holds an older dm-remap format: {plain(error)}; use --format to start anew"
-                ) from error
-            fresh.loses.append("remaps in an older dm-remap format")
-        except metadata.Corrupt as error:
-            if not options.format:
-                raise BeyondRecovery(
-                    f"the metadata on {where} is beyond recovery: {plain(error)};"
-                    " 'dmremapctl inspect' shows what is left, --format starts anew"
-                ) from error
-            fresh.loses.append("dm-remap metadata that is damaged beyond recovery")
-        else:
-            if not options.format:
-                return _activate(main, spare, options, loaded)
-            fresh.loses.append(f"dm-remap metadata {loaded.uuid} with {len(loaded.records)} records")
-    _check_room(spare, fresh)
+        nothing = was_interrupted(error.mark, main) and not shown
+        if not (nothing or options.format):
+            raise WrongDevice(f"{where}: {plain(error)}; --format makes a fresh spare of it") from error
+        if not nothing:
+            fresh.loses.append("a spare that is out of service")
+    except metadata.Unsupported as error:
+        if not options.format:
+            raise WrongDevice(f"{where}: {plain(error)}; use a newer dm-remap, or --format") from error
+        fresh.loses.append("dm-remap metadata of a newer format")
+    except metadata.NotOurs as error:
+        fresh.metadata = False
+        region = fresh.copies * fresh.spacing
+        blank = is_blank(read, min(region, spare.size))
+        what = shown or ("" if blank else f"data in its first {human(region)}")
+        if what and not options.format:
+            raise Busy(f"{where} carries {what}; use another spare, or --format to overwrite it") from error
+        if what and not shown:
+            fresh.loses.append("data of unknown kind")
+    except metadata.Legacy as error:
+        if not options.format:
+            raise WrongDevice(
+                f"{where} holds an older dm-remap format: {plain(error)}; use --format to start anew"
+            ) from error
+        fresh.loses.append("remaps in an older dm-remap format")
+    except metadata.Corrupt as error:
+        if not options.format:
+            raise BeyondRecovery(
+                f"the metadata on {where} is beyond recovery: {plain(error)};"
+                " 'dmremapctl inspect' shows what is left, --format starts anew"
+            ) from error
+        fresh.loses.append("dm-remap metadata that is damaged beyond recovery")
+    else:
+        if not options.format:
+            return _activate(main, spare, options, loaded)
+        fresh.loses.append(f"dm-remap metadata {loaded.uuid} with {len(loaded.records)} records")
     return fresh
 
 
@@ -136,10 +148,7 @@ def check_main(main: BlockDevice) -> list[str]:
     """
     where = plain(main.path)
     with blockdev.opened(main) as fd:
-
-        def read(offset: int, length: int) -> bytes:
-            return os.pread(fd, length, offset)
-
+        read = partial(read_at, fd)
         try:
             found = f"dm-remap metadata {metadata.survey(read, main.size).header.uuid}"
         except metadata.OutOfService as error:

@@ -1,7 +1,7 @@
 """Where the halves of a line of dmremaptab are, and that there is one spare and no copy of it."""
 
-import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from uuid import UUID
 
 from pycontrol import metadata
@@ -9,6 +9,7 @@ from pycontrol.errors import Busy, RemapError, WrongDevice
 from pycontrol.service import blockdev
 from pycontrol.service.activate import every_device
 from pycontrol.service.boot.tab import Entry, device_path
+from pycontrol.service.buffered import read_at
 from pycontrol.text import plain
 
 FindPaths = Callable[[], Iterable[str]]
@@ -93,7 +94,7 @@ def _uuid_of(path: str, wanted: UUID | None = None) -> UUID | None:
     with blockdev.opened(path) as fd:
         size = blockdev.look(path).size
         try:
-            return metadata.survey(lambda at, length: os.pread(fd, length, at), size, wanted).header.uuid
+            return metadata.survey(partial(read_at, fd), size, wanted).header.uuid
         except metadata.OutOfService as error:
             # A new spare to which everything was copied: activation deals with that.
             return error.uuid if error.mark is None else None

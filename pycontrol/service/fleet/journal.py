@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pycontrol.errors import AccessDenied, Busy, UsageError
+from pycontrol.service.buffered import read_at
 from pycontrol.service.fleet.session import DONE, State
 from pycontrol.text import plain
 
@@ -67,7 +68,7 @@ def opened(path: Path, command: Sequence[str]) -> Iterator[Journal]:
 
 
 def _begun(fd: int, path: Path, command: list[str]) -> Journal:
-    data = os.pread(fd, os.fstat(fd).st_size, 0)
+    data = read_at(fd, 0, os.fstat(fd).st_size)
     whole = data[: data.rfind(b"\n") + 1]
     # What is there of a first line that was cut off.
     if not whole and data[: len(_BEGIN)] != _BEGIN[: len(data)]:

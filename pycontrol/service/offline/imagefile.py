@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from pycontrol.errors import Busy, DeviceIoError, UsageError, WrongDevice
 from pycontrol.metadata import BLOCK, SECTOR, Condition, Geometry, Mark, Read, Snapshot
 from pycontrol.service import signatures
 from pycontrol.service.blockdev import Seen, check_same, open_device, seen, write_durably
+from pycontrol.service.buffered import read_at
 from pycontrol.service.contents import check_agreed, is_blank
 from pycontrol.service.directio import Direct
 from pycontrol.service.move import retire
@@ -96,7 +98,7 @@ def write_snapshot(
     with _created(path, size) if destination.new else locked(path, destination.seen) as fd:
         if not destination.new:
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-            found = _contents(lambda offset, length: os.pread(fd, length, offset), size, snapshot.geometry)
+            found = _contents(partial(read_at, fd), size, snapshot.geometry)
             check_agreed(path, found, destination.loses)
             mark = Mark(Condition.UNFINISHED, header.uuid, header.time, origin)
             retire.begin(Direct(path, fd), size, snapshot.geometry, mark)

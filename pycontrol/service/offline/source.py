@@ -12,6 +12,7 @@ from pycontrol.dm.types import DevNumber
 from pycontrol.errors import Busy, DeviceIoError, WrongDevice
 from pycontrol.metadata import Read, fingerprint
 from pycontrol.service.blockdev import PROC, SYSFS, Seen, holders, mounts, open_device, seen
+from pycontrol.service.buffered import read_at
 from pycontrol.text import plain
 
 TRIES: Final = 20
@@ -34,8 +35,8 @@ class Source:
     """By this it is known again when it is opened to be written."""
 
     def read(self, offset: int, length: int) -> bytes:
-        """So many bytes, or fewer at the end."""
-        return os.pread(self.fd, max(0, min(length, self.size - offset)), self.offset + offset)
+        """So many bytes, or fewer at the end; OSError if one of them cannot be read."""
+        return read_at(self.fd, self.offset + offset, min(length, self.size - offset))
 
     def look(self, judge: Callable[[Read, int], _T]) -> _T:
         """What ``judge(read, size)`` makes of it, of one and the same state from begin to end.
