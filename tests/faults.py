@@ -15,18 +15,26 @@ def unreadable(monkeypatch: pytest.MonkeyPatch, path: str, *places: int) -> None
     """Let the blocks at these bytes of a file be bad, for those who read through the page cache.
 
     Of a read that meets one the kernel gives what lies before it, as if the file ended there.
+    Once it is written a block is good again, as a disk has another place for it.
     """
-    real, inode = os.pread, Path(path).stat().st_ino
+    bad, inode = set(places), Path(path).stat().st_ino
+    real, real_write = os.pread, os.pwrite
 
     def read(fd: int, length: int, offset: int) -> bytes:
         if os.fstat(fd).st_ino == inode:
-            met = [at for at in places if at < offset + length and offset < at + BLOCK]
+            met = [at for at in bad if at < offset + length and offset < at + BLOCK]
             if met and min(met) <= offset:
                 raise OSError(errno.EIO, "Input/output error")
             length = min([length, *(at - offset for at in met)])
         return real(fd, length, offset)
 
+    def write(fd: int, data: bytes, offset: int) -> int:
+        if os.fstat(fd).st_ino == inode:
+            bad.difference_update(range(offset, offset + len(data)))
+        return real_write(fd, data, offset)
+
     monkeypatch.setattr(os, "pread", read)
+    monkeypatch.setattr(os, "pwrite", write)
 
 
 class Cut(BaseException):

@@ -406,6 +406,47 @@ def test_a_backup_goes_on_where_it_cannot_read(
     assert out.read_bytes() == wanted
 
 
+@pytest.mark.usefixtures("used")
+def test_so_it_does_where_the_spare_is_in_use(
+    run: Run, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = store(good()), tmp_path / "out"
+    unreadable(monkeypatch, path, 0)
+    result = run("meta", "backup", path, str(out))
+    assert result.exit_code == 6 and "1 blocks cannot be read, the first at byte 0" in result.stderr
+    assert out.read_bytes() == bytes(BLOCK) + Path(path).read_bytes()[BLOCK:]
+
+
+@pytest.mark.parametrize(
+    ("bad", "extra"), [([0], []), ([slots()[1] + BLOCK], []), (slots()[:3], ["--anyway"])]
+)
+def test_what_cannot_be_read_is_mended_in_place(
+    run: Run, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: list[int], extra: list[str]
+) -> None:
+    path, backup = store(good()), tmp_path / "backup"
+    wanted = bytearray(Path(path).read_bytes())
+    for at in bad:
+        wanted[at : at + BLOCK] = bytes(BLOCK)
+    unreadable(monkeypatch, path, *bad)
+    words = ["meta", "repair", "--in-place", "--yes", "--backup", str(backup), *extra, path]
+    if extra:
+        assert run(*(word for word in words if word not in extra)).exit_code == 3
+    result = run(*words, "--json")
+    assert (result.exit_code, json.loads(result.stdout)["unread"]) == (0, bad)
+    assert loaded_records(path) == TABLE and run("meta", "check", path).exit_code == 0
+    assert backup.read_bytes() == wanted
+
+
+def test_what_the_backup_lacks_is_told(
+    run: Run, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, backup = store(good()), tmp_path / "backup"
+    unreadable(monkeypatch, path, *slots()[3:])
+    result = in_place(run, path, backup)
+    lacks = f"is in {backup}, but for 2 blocks that could not be read, the first at byte {slots()[3]}"
+    assert result.exit_code == 0 and lacks in result.stderr
+
+
 def test_nothing_is_left_of_a_file_that_could_not_be_written(
     run: Run, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

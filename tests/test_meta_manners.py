@@ -74,7 +74,7 @@ def test_repair_as_json(run: Run, store: Store, tmp_path: Path) -> None:
     arguments = ["meta", "repair", "--json", "--in-place", "--yes", "--backup", backup, path]
     wanted = {
         "path": path, "uuid": str(UUID_A), "sequence": 9, "copies": 5, "valid_copies": 3, "needed": True,
-        "written": path, "backup": backup, "dry_run": True,
+        "written": path, "backup": backup, "unread": [], "dry_run": True,
     }  # fmt: skip
     before = digest(path)
     assert json.loads(run(*arguments, "--dry-run").stdout) == wanted

@@ -7,7 +7,7 @@ import pytest
 
 from pycontrol.errors import Busy, DeviceIoError, UsageError, WrongDevice
 from pycontrol.service.offline import imagefile
-from pycontrol.service.offline.imagefile import copy_sparse, locked, write_text
+from pycontrol.service.offline.imagefile import copy_sparse, gathered, locked, write_text
 from pycontrol.service.offline.source import same, source, user_of
 from tests.faults import unreadable
 
@@ -83,7 +83,7 @@ def test_a_file_that_cannot_be_made(image: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="name a new file"):
         write_text(str(tmp_path / "dangling"), ["x"])
     with source(str(image)) as opened, pytest.raises(DeviceIoError, match="cannot be made: File too large"):
-        copy_sparse(opened.read, [(0, 10)], str(tmp_path / "huge"), 1 << 62)
+        copy_sparse(gathered(opened.read, [(0, 10)], 10, []), str(tmp_path / "huge"), 1 << 62)
     assert not (tmp_path / "huge").exists()
 
 

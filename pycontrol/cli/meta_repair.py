@@ -34,7 +34,7 @@ def backup(
 
     The file can be inspected, checked and repaired like the spare.  The data on the spare
     is not copied.  If the state cannot be had, all places are copied where metadata may
-    be, and the exit code is 1.
+    be, and the exit code is 1.  What cannot be read is zero in the file; the exit code is 6 then.
 
     \b
     Example:
@@ -93,7 +93,7 @@ def repair(
 
     JSON keys: path, uuid, sequence (as it was), copies, valid_copies, needed (whether there is
     anything to mend), written (the path that was, or would be, written; null if none), backup (path
-    or null), dry_run.
+    or null), unread (bytes at which blocks could not be read for it), dry_run.
     """
     from pycontrol.errors import UsageError
     from pycontrol.service.offline import meta
@@ -103,6 +103,7 @@ def repair(
     with phases(quiet=quiet) as progress:
         plan = meta.plan_repair(spare, uuid, offset=offset, progress=progress)
     written: str | None = out
+    unread: list[int] = []
     if in_place and not anyway:
         meta.check_newest(spare, plan.loaded)
     if in_place:
@@ -116,15 +117,16 @@ def repair(
             if out is not None:
                 meta.repair_to(plan, out, progress)
             else:
-                meta.repair_in_place(plan, str(backup_to), uuid, progress, anyway=anyway)
+                unread = meta.repair_in_place(plan, str(backup_to), uuid, progress, anyway=anyway)
     if as_json:
-        emit_json(_json(plan, written, backup_to if in_place and written else None, dry_run=dry_run))
+        kept = backup_to if in_place and written else None
+        emit_json({**_json(plan), "written": written, "backup": kept, "unread": unread, "dry_run": dry_run})
     elif written is None:
         say(quiet, f"nothing on {plain(spare)} needs repair")
     elif dry_run:
         say(quiet, f"{_what(plan)}; would write to {plain(written)}")
     elif in_place:
-        say(quiet, f"mended {plain(spare)}; its metadata as it was is in {plain(backup_to)}")
+        say(quiet, f"mended {plain(spare)}; its metadata as it was is in {plain(backup_to)}{_but(unread)}")
     else:
         say(quiet, f"wrote the mended metadata of {plain(spare)} to {plain(written)}")
 
@@ -135,7 +137,14 @@ def _what(plan: "Repair") -> str:
     return f"{plain(plan.path)} has {bad} of {loaded.copies} copies to mend"
 
 
-def _json(plan: "Repair", written: str | None, backup: str | None, *, dry_run: bool) -> dict[str, object]:
+def _but(unread: list[int]) -> str:
+    """The end of a sentence about a backup."""
+    if not unread:
+        return ""
+    return f", but for {len(unread)} blocks that could not be read, the first at byte {unread[0]}"
+
+
+def _json(plan: "Repair") -> dict[str, object]:
     return {
         "path": plan.path,
         "uuid": str(plan.loaded.uuid),
@@ -143,7 +152,4 @@ def _json(plan: "Repair", written: str | None, backup: str | None, *, dry_run: b
         "copies": plan.loaded.copies,
         "valid_copies": plan.loaded.valid_copies,
         "needed": plan.needed,
-        "written": written,
-        "backup": backup,
-        "dry_run": dry_run,
     }

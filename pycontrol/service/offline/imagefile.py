@@ -134,10 +134,10 @@ def write_text(path: str, pieces: Iterable[str]) -> None:
     """A new file with this text, which is only there if all went well."""
 
     with _created(path, 0) as fd:
-        write_steps(fd, path, [_gathered(pieces)])
+        write_steps(fd, path, [_joined(pieces)])
 
 
-def _gathered(pieces: Iterable[str]) -> Iterator[Piece]:
+def _joined(pieces: Iterable[str]) -> Iterator[Piece]:
     """Text one behind the other, in pieces that are worth a system call."""
     offset, data = 0, bytearray()
     for piece in pieces:
@@ -222,26 +222,21 @@ def locked(path: str, before: Seen | None = None) -> Iterator[int]:
         os.close(fd)
 
 
-def copy_sparse(read: Read, ranges: Iterable[tuple[int, int]], path: str, size: int) -> None:
-    """A new file of ``size`` bytes with these ranges (offset, length) in it, zeros left out.
-
-    What cannot be read stays zero: the DeviceIoError says so when all the rest is copied.
-    """
-    failed: list[int] = []
-
-    def pieces() -> Iterator[Piece]:
-        for start, length in ranges:
-            for offset in range(start, min(start + length, size), _CHUNK):
-                want = min(_CHUNK, start + length - offset, size - offset)
-                yield from _piece(read, offset, want, failed)
-
+def copy_sparse(blocks: Iterable[Piece], path: str, size: int) -> None:
+    """A new file of ``size`` bytes with these in it."""
     with _created(path, size) as fd:
-        write_steps(fd, path, [pieces()])
-    if failed:
-        raise DeviceIoError(
-            f"{len(failed)} blocks cannot be read, the first at byte {failed[0]};"
-            f" {plain(path)} has all the rest"
-        )
+        write_steps(fd, path, [blocks])
+
+
+def gathered(read: Read, ranges: Iterable[tuple[int, int]], size: int, failed: list[int]) -> Iterator[Piece]:
+    """The blocks of these ranges (offset, length) that are not zero, of ``size`` bytes in all.
+
+    What cannot be read is added to ``failed``, by its offset.
+    """
+    for start, length in ranges:
+        for offset in range(start, min(start + length, size), _CHUNK):
+            want = min(_CHUNK, start + length - offset, size - offset)
+            yield from _piece(read, offset, want, failed)
 
 
 def _piece(read: Read, offset: int, length: int, failed: list[int]) -> Iterator[Piece]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from pycontrol import metadata
-from pycontrol.errors import Busy
+from pycontrol.errors import Busy, DeviceIoError
 from pycontrol.metadata import SECTOR, Corrupt, Geometry, Loaded, Read, Report, Severity, Snapshot
 from pycontrol.metadata.dump import read_dump, to_json, to_text
 from pycontrol.metadata.layout import MAX_COPIES, MAX_SHIFT
@@ -21,8 +21,10 @@ from pycontrol.metadata.search import search as metadata_search
 from pycontrol.service.blockdev import Seen
 from pycontrol.service.offline.imagefile import (
     Destination,
+    Piece,
     copy_sparse,
     examine,
+    gathered,
     locked,
     write_snapshot,
     write_steps,
@@ -108,23 +110,33 @@ def backup(
 ) -> bool:
     """Copy all metadata, good or bad, to the same offsets of a new sparse file.
 
-    Returns whether the state could be read; if not, all is copied where metadata may be.
+    Returns whether the state could be read; if not, all is copied where metadata may be.  What
+    cannot be read stays zero: the DeviceIoError says so when all the rest is copied.
     """
     with source(path, offset) as opened:
-        return _back_up(opened, out, uuid, progress)
-
-
-def _back_up(opened: Source, out: str, uuid: UUID | None, progress: Progress) -> bool:
-    if opened.in_use:
-        # All as it stood at one moment, before the first byte is written.
-        held, known = opened.look(lambda read, size: _hold(read, size, uuid, progress))
-        read, ranges = held.read, held.ranges
-    else:
-        ranges, known = _ranges(opened.read, opened.size, uuid, progress)
-        read = opened.read
-    advance = progress("copying", sum(length for _, length in ranges))
-    copy_sparse(telling(read, advance), ranges, out, opened.size)
+        known, failed = _back_up(opened, out, uuid, progress)
+    if failed:
+        raise DeviceIoError(
+            f"{len(failed)} blocks cannot be read, the first at byte {failed[0]}; {plain(out)} has all the"
+            " rest"
+        )
     return known
+
+
+def _back_up(opened: Source, out: str, uuid: UUID | None, progress: Progress) -> tuple[bool, list[int]]:
+    """Whether the state could be read, and the offsets of the blocks that could not."""
+
+    def look(read: Read, size: int) -> tuple[Iterable[Piece], list[int], bool]:
+        failed: list[int] = []
+        ranges, known = _ranges(read, size, uuid, progress)
+        advance = progress("copying", sum(length for _, length in ranges))
+        blocks = gathered(telling(read, advance), ranges, size, failed)
+        # In use: all as it stood at one moment, before the first byte is written.
+        return list(blocks) if opened.in_use else blocks, failed, known
+
+    blocks, failed, known = opened.look(look)
+    copy_sparse(blocks, out, opened.size)
+    return known, failed
 
 
 def _ranges(read: Read, size: int, uuid: UUID | None, progress: Progress) -> tuple[list[Range], bool]:
@@ -135,23 +147,6 @@ def _ranges(read: Read, size: int, uuid: UUID | None, progress: Progress) -> tup
     geometry = Geometry(report.header.copies, report.header.spacing)
     ranges = [(0, geometry.region), *segments_of(geometry, report.header)]
     return [(start * SECTOR, sectors * SECTOR) for start, sectors in ranges], report.loaded is not None
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """Pieces of a device in memory."""
-
-    ranges: list[Range]
-    pieces: dict[int, bytes]
-
-    def read(self, offset: int, length: int) -> bytes:
-        start = max(each for each in self.pieces if each <= offset)
-        return self.pieces[start][offset - start : offset - start + length]
-
-
-def _hold(read: Read, size: int, uuid: UUID | None, progress: Progress) -> tuple[_Held, bool]:
-    ranges, known = _ranges(read, size, uuid, progress)
-    return _Held(ranges, {start: read(start, length) for start, length in ranges}), known
 
 
 def search(path: str, progress: Progress = silent) -> Iterator[Hit]:
@@ -218,15 +213,16 @@ def repair_in_place(
     progress: Progress = silent,
     *,
     anyway: bool = False,
-) -> None:
+) -> list[int]:
     """Mend a device or image, after a backup; what changed since the plan is refused.
 
-    So is, unless ``anyway``, a state that may be old (:attr:`Loaded.may_be_old`).
+    So is, unless ``anyway``, a state that may be old (:attr:`Loaded.may_be_old`).  Returns the
+    offsets of the blocks that could not be read: they are zero in the backup.
     """
     with locked(plan.path, plan.seen) as fd:
         opened = Source(plan.path, fd, os.lseek(fd, 0, os.SEEK_END) - plan.offset, plan.offset, "", plan.seen)
         opened.refresh()
-        _back_up(opened, backup_to, uuid, progress)
+        _, unread = _back_up(opened, backup_to, uuid, progress)
         again = metadata.load(reading(opened.read, opened.size, uuid, progress), opened.size, uuid=uuid)
         if Snapshot.of(again) != Snapshot.of(plan.loaded):
             raise Busy(f"{plain(plan.path)} has changed meanwhile; look at it again")
@@ -235,3 +231,4 @@ def repair_in_place(
         steps = [[(plan.offset + at, block) for at, block in step] for step in repair(again)]
         advance = progress("mending", sum(len(block) for step in steps for _, block in step))
         write_steps(fd, plan.path, steps, advance)
+    return unread
