@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pycontrol.metadata import BLOCK
+from pycontrol.metadata import BLOCK, SECTOR
 
 
 def unreadable(monkeypatch: pytest.MonkeyPatch, path: str, *places: int) -> None:
@@ -34,6 +34,19 @@ def unreadable(monkeypatch: pytest.MonkeyPatch, path: str, *places: int) -> None
         return real_write(fd, data, offset)
 
     monkeypatch.setattr(os, "pread", read)
+    monkeypatch.setattr(os, "pwrite", write)
+
+
+def unwritable(monkeypatch: pytest.MonkeyPatch, path: str, *places: int) -> None:
+    """Let writes that begin at these bytes of a file fail, and what was there be gone."""
+    real, inode = os.pwrite, Path(path).stat().st_ino
+
+    def write(fd: int, data: bytes, offset: int) -> int:
+        if os.fstat(fd).st_ino == inode and offset in places:
+            real(fd, bytes(SECTOR), offset)
+            raise OSError(errno.EIO, "Input/output error")
+        return real(fd, data, offset)
+
     monkeypatch.setattr(os, "pwrite", write)
 
 

@@ -40,7 +40,7 @@ SECTORS = 5120
 def written(image: Sparse) -> Sparse:
     """The image after a repair."""
     for step in repair(image.load()):
-        for place, block in step:
+        for place, block in step.blocks:
             image.put(place, block)
     return image
 

@@ -8,7 +8,7 @@ import pytest
 from pycontrol.metadata import BLOCK, Corrupt, Kind, Record, Snapshot
 from pycontrol.metadata.check import Finding, Severity, check
 from pycontrol.metadata.dump import read_dump, to_json, to_text
-from pycontrol.metadata.repair import repair
+from pycontrol.metadata.repair import Step, mend, repair
 from tests.test_metadata_format import golden
 from tests.test_metadata_images import MAIN, SPARE, UUID_A, Sparse
 from tests.user_metadata import Disk, Metadata, Refused
@@ -100,7 +100,7 @@ def checked(disk: Disk) -> list[Finding]:
 def repaired(disk: Disk) -> Disk:
     after = disk.clone()
     for step in repair(disk.load()):
-        for offset, block in step:
+        for offset, block in step.blocks:
             after.poke(offset // BLOCK, block)
     return after
 
@@ -161,15 +161,50 @@ def test_a_cut_in_a_repair_harms_nothing(copies: int, damaged: list[int]) -> Non
         for _ in range(20):
             # Of a step, any block may be there, or not, or a part of it.
             torn = after.clone()
-            for offset, content in step:
+            for offset, content in step.blocks:
                 keep = rng.choice([0, 16, 512, 2048, BLOCK])
                 torn.poke(offset // BLOCK, content[:keep] + torn.block(offset // BLOCK)[keep:])
             assert list(torn.load().records) == TABLE[:700]
             with Metadata(torn, read_only=True) as metadata:
                 assert metadata.records == TABLE[:700]
-        for offset, content in step:
+        for offset, content in step.blocks:
             after.poke(offset // BLOCK, content)
     assert after.load().intact
+
+
+@pytest.mark.parametrize(("copies", "most"), [(1, 0), (2, 0), (3, 1), (5, 2)])
+def test_copies_that_cannot_be_written_harm_nothing(copies: int, most: int) -> None:
+    disk = committed(700, copies=copies, spacing=64)
+    with Metadata(disk) as metadata:
+        metadata.set_needs_check(True)
+        metadata.mend()
+    disk.poke(1, bytes(BLOCK))
+    disk.poke(2 if copies == 1 else 8 * (copies - 1), bytes(BLOCK))
+    loaded = disk.load()
+    steps = list(repair(loaded))
+    for first in range(len(steps)):
+        after, left = disk.clone(), steps[first:]
+        dead = {step.copy for step in left[::2]}
+        begun: list[Step] = []
+
+        def write(step: Step) -> None:
+            bad = step in left and step.copy in dead  # noqa: B023
+            for offset, content in step.blocks:
+                after.poke(offset // BLOCK, bytes(BLOCK) if bad else content)  # noqa: B023
+            begun.append(step)  # noqa: B023
+            if bad:
+                raise OSError(5, "Input/output error")
+
+        failed = mend(steps, copies, write)
+        assert failed and set(failed) <= dead
+        assert list(after.load().records) == TABLE[:700]
+        with Metadata(after, read_only=True) as metadata:
+            assert metadata.records == TABLE[:700]
+        if len(failed) <= most:
+            others, done = ([step for step in each if step.copy not in failed] for each in (steps, begun))
+            assert done == others
+            with Metadata(after) as metadata:
+                assert metadata.mend() == len(failed)
 
 
 @pytest.mark.parametrize("copies", [1, 2, 3, 5])
@@ -183,7 +218,7 @@ def test_the_only_newest_header_is_not_overwritten_first(copies: int) -> None:
         disk.poke(block, older.block(block))
     for step in repair(disk.load()):
         torn = disk.clone()
-        for offset, content in step:
+        for offset, content in step.blocks:
             torn.poke(offset // BLOCK, content[:512] + bytes(BLOCK - 512))
             disk.poke(offset // BLOCK, content)
         assert list(torn.load().records) == list(disk.load().records) == TABLE[:51]
@@ -192,7 +227,7 @@ def test_the_only_newest_header_is_not_overwritten_first(copies: int) -> None:
 def test_repairs_that_break_off_are_not_ahead_of_what_is_committed_without_them() -> None:
     disk = committed(50)
     for _ in range(2):
-        for offset, content in next(iter(repair(disk.load()))):
+        for offset, content in next(iter(repair(disk.load()))).blocks:
             disk.poke(offset // BLOCK, content)
     # Two copies are away for a while.
     hidden = {block: disk.block(block) for block in (0, 32)}

@@ -14,11 +14,11 @@ from pycontrol.errors import Busy, DeviceIoError
 from pycontrol.metadata import SECTOR, Corrupt, Geometry, Loaded, Read, Report, Severity, Snapshot
 from pycontrol.metadata.dump import read_dump, to_json, to_text
 from pycontrol.metadata.layout import MAX_COPIES, MAX_SHIFT
-from pycontrol.metadata.repair import mended, repair
+from pycontrol.metadata.repair import Step, majority, mend, mended, repair
 from pycontrol.metadata.sanity import segments_of
 from pycontrol.metadata.search import Hit
 from pycontrol.metadata.search import search as metadata_search
-from pycontrol.service.blockdev import Seen
+from pycontrol.service.blockdev import Seen, write_durably
 from pycontrol.service.offline.imagefile import (
     Destination,
     Piece,
@@ -27,7 +27,6 @@ from pycontrol.service.offline.imagefile import (
     gathered,
     locked,
     write_snapshot,
-    write_steps,
 )
 from pycontrol.service.offline.source import Source, source
 from pycontrol.service.progress import Progress, silent, telling
@@ -228,7 +227,27 @@ def repair_in_place(
             raise Busy(f"{plain(plan.path)} has changed meanwhile; look at it again")
         if not anyway:
             check_newest(plan.path, again)
-        steps = [[(plan.offset + at, block) for at, block in step] for step in repair(again)]
-        advance = progress("mending", sum(len(block) for step in steps for _, block in step))
-        write_steps(fd, plan.path, steps, advance)
+        steps = list(repair(again))
+        advance = progress("mending", sum(len(block) for step in steps for _, block in step.blocks))
+
+        def write(step: Step) -> None:
+            write_durably(fd, [(plan.offset + at, block) for at, block in step.blocks])
+            advance(sum(len(block) for _, block in step.blocks))
+
+        failed = mend(steps, again.copies, write)
+    if failed:
+        raise _not_written(plan, failed, backup_to)
     return unread
+
+
+def _not_written(plan: Repair, failed: dict[int, OSError], backup_to: str) -> DeviceIoError:
+    """That some copies could not be mended, and what that means."""
+    which = f"{'copy' if len(failed) == 1 else 'copies'} {', '.join(map(str, sorted(failed)))}"
+    if majority(plan.loaded.copies, failed):
+        then = "the others are mended; replace the spare, with 'dmremapctl spare replace'"
+    else:
+        then = "that is too many, but what could be read still can; copy it elsewhere, and mend the copy"
+    return DeviceIoError(
+        f"{which} of {plain(plan.path)} cannot be written: {next(iter(failed.values())).strerror}; the"
+        f" metadata as it was is in {plain(backup_to)}; {then}"
+    )
