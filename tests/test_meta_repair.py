@@ -11,7 +11,7 @@ from pycontrol.service.offline import meta
 from tests.conftest import Run
 from tests.faults import unwritable
 from tests.test_meta_commands import SECTORS, TABLE, Store, good, store
-from tests.test_metadata_images import slots, spare
+from tests.test_metadata_images import UUID_A, slots, spare
 
 __all__ = ["store"]
 
@@ -61,6 +61,24 @@ def test_without_a_majority_no_number_is_used_up(
     assert "what could be read still can" in result.stderr and str(backup) in result.stderr
     found = loaded(path)
     assert (found.sequence, [slot.valid for slot in found.slots]) == (9, [False, False, False, True, True])
+
+
+def test_a_repair_that_failed_is_tried_again_with_another_backup(
+    run: Run, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, where = good(), tmp_path / "backups"
+    image.flip(slots()[4])
+    path = store(image)
+    where.mkdir()
+    monkeypatch.chdir(where)
+    with monkeypatch.context() as patched:
+        unwritable(patched, path, *slots())
+        assert run("meta", "repair", "--in-place", "--yes", path).exit_code == 6
+    assert run("meta", "repair", "--in-place", "--yes", path).exit_code == 0
+    loaded(path)
+    names = [f"{UUID_A}-9.backup", f"{UUID_A}-9-2.backup"]
+    assert sorted(each.name for each in where.iterdir()) == sorted(names)
+    assert (where / names[0]).read_bytes() == image.flat()
 
 
 def test_copies_without_a_whole_header_come_first() -> None:

@@ -82,7 +82,8 @@ def repair(
 
     With -o the result goes to a new sparse image without the data, and SPARE_OR_IMAGE is only read.
     With --in-place the metadata is copied to a backup first (by default
-    UUID-SEQUENCE.backup in the current directory), and nobody else may use the spare.
+    UUID-SEQUENCE.backup in the current directory, with -2 and so on before the dot where that
+    exists), and nobody else may use the spare.
     Mends no more than the target would when it is activated, and clears needs_check.  Where
     most headers cannot be read a newer one may be among them: that is refused without --anyway.
 
@@ -107,7 +108,7 @@ def repair(
     if in_place and not anyway:
         meta.check_newest(spare, plan.loaded)
     if in_place:
-        backup_to = backup_to or f"{plan.loaded.uuid}-{plan.loaded.sequence}.backup"
+        backup_to = backup_to or _free_name(plan)
         written = spare if plan.needed else None
     if written is not None and not dry_run:
         if in_place and not yes:
@@ -135,6 +136,16 @@ def _what(plan: "Repair") -> str:
     loaded = plan.loaded
     bad = loaded.copies - loaded.valid_copies
     return f"{plain(plan.path)} has {bad} of {loaded.copies} copies to mend"
+
+
+def _free_name(plan: "Repair") -> str:
+    """Where the backup goes if nobody says; with a number behind it where an earlier repair has left one."""
+    from itertools import count
+    from os.path import lexists
+
+    first = f"{plan.loaded.uuid}-{plan.loaded.sequence}"
+    names = (f"{first}-{number}.backup" if number > 1 else f"{first}.backup" for number in count(1))
+    return next(name for name in names if not lexists(name))
 
 
 def _but(unread: list[int]) -> str:

@@ -28,6 +28,9 @@ _CHUNK: Final = 1 << 20
 
 DEV: Final = Path("/dev")
 
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What link(2) gives where a file can have one name only."""
+
 Piece = tuple[int, bytes]
 """Bytes, and the offset at which they belong."""
 
@@ -151,32 +154,62 @@ def _joined(pieces: Iterable[str]) -> Iterator[Piece]:
 
 @contextmanager
 def _created(path: str, size: int) -> Iterator[int]:
-    """A new file of that size, empty; removed again if the block fails."""
+    """A new file of that size, empty; it gets its name when the block is done and all is durable."""
     shown = plain(path)
+    # A kill leaves no more than this one, under a name that is in nobody's way.
+    temporary = Path(path).parent / f".dmremapctl-{os.urandom(8).hex()}"
     try:
         if _among_devices(Path(path).parent.resolve()):
             raise WrongDevice(f"there is no device {shown}, and no file is made there; check the name")
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError as error:
-        raise UsageError(f"{shown} exists; name a new file") from error
+        if os.path.lexists(path):
+            raise FileExistsError
+        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise DeviceIoError(f"{shown} cannot be made: {error.strerror}") from error
+        raise _not_made(path, error) from error
     try:
         try:
             os.ftruncate(fd, size)
         except OSError as error:
-            raise DeviceIoError(f"{shown} cannot be made: {error.strerror}") from error
+            raise _not_made(path, error) from error
         yield fd
         os.fsync(fd)
-        _sync_directory(path)
+        try:
+            _name(temporary, path)
+        except OSError as error:
+            raise _not_made(path, error) from error
     except BaseException as error:
-        Path(path).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         if isinstance(error, _NotWritten) and isinstance(error.__cause__, OSError):
             reason = error.__cause__.strerror
             raise DeviceIoError(f"writing {shown} failed: {reason}; nothing of it was kept") from error
         raise
     finally:
         os.close(fd)
+
+
+def _not_made(path: str, error: OSError) -> UsageError | DeviceIoError:
+    """Why there is no new file."""
+    if isinstance(error, FileExistsError):
+        return UsageError(f"{plain(path)} exists; name a new file")
+    return DeviceIoError(f"{plain(path)} cannot be made: {error.strerror}")
+
+
+def _name(temporary: Path, path: str) -> None:
+    """Give a file that is whole and durable its name, durably; FileExistsError if somebody has it by now."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # A file system without hard links: what is replaced then is a file of ours.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        temporary.replace(path)
+    try:
+        temporary.unlink(missing_ok=True)
+        _sync_directory(path)
+    except BaseException:
+        Path(path).unlink(missing_ok=True)
+        raise
 
 
 def _among_devices(directory: Path) -> bool:
