@@ -1,8 +1,10 @@
 """Bringing a spare of an earlier version to the present format, into a new place."""
 
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from uuid import UUID, uuid4
 
 from pycontrol.errors import UsageError, WrongDevice
@@ -11,8 +13,11 @@ from pycontrol.metadata.convert import Converted, convert
 from pycontrol.metadata.layout import DEFAULT_COPIES, DEFAULT_SPACING
 from pycontrol.metadata.legacy import Old, read_old
 from pycontrol.metadata.reader import Read
+from pycontrol.service import blockdev
+from pycontrol.service.blockdev import SYSFS
 from pycontrol.service.offline.imagefile import Destination, Piece, examine, write_snapshot
-from pycontrol.service.offline.source import same, source
+from pycontrol.service.offline.source import loops_of, same, source
+from pycontrol.service.pair import check_apart
 from pycontrol.service.progress import Progress, silent
 from pycontrol.text import plain
 
@@ -49,9 +54,8 @@ def look(path: str) -> Old:
 def plan_import(path: str, out: str, choices: Choices | None = None, progress: Progress = silent) -> Import:
     """Read the old metadata, and see what would become of each sector; writes nothing."""
     choices = choices or Choices()
-    if same(path, out):
-        raise UsageError(f"{plain(out)} is the old spare itself; name another place")
     with source(path) as opened:
+        _check_elsewhere(path, out)
         old = opened.look(read_old)
         behind = [entry for entry in old.entries if entry.active and entry.spare * SECTOR >= opened.size]
         if behind:
@@ -74,6 +78,23 @@ def plan_import(path: str, out: str, choices: Choices | None = None, progress: P
         except ValueError as error:
             raise UsageError(f"the new spare cannot be so: {error}") from error
     return Import(path, old, converted, examine(out, spare_sectors, converted.snapshot.geometry))
+
+
+def _check_elsewhere(old: str, new: str) -> None:
+    """Refuse a new place that has sectors in common with the old one; the old ones are still to be read."""
+    if same(old, new):
+        raise UsageError(f"{plain(new)} is the old spare itself; name another place")
+    if not Path(new).exists():
+        return
+    found = [(path, Path(path).stat()) for path in (old, new)]
+    files = [each for _, each in found if stat.S_ISREG(each.st_mode)]
+    devices = [blockdev.look(path) for path, each in found if stat.S_ISBLK(each.st_mode)]
+    if len(devices) == 2:
+        check_apart(*devices)
+    if any(device.disk in loops_of(file, SYSFS) for device in devices for file in files):
+        raise WrongDevice(
+            f"{plain(old)} and {plain(new)} overlap, one is the file of the other; name another place"
+        )
 
 
 def carry_out(plan: Import, progress: Progress = silent) -> None:

@@ -99,7 +99,7 @@ def user_of(fd: int, sysfs: Path = SYSFS, proc: Path = PROC) -> str:
     """Who uses an open device or file, for people; empty if nobody does that can be seen."""
     found = os.fstat(fd)
     if stat.S_ISREG(found.st_mode):
-        loops = _loops_of(found, sysfs)
+        loops = loops_of(found, sysfs)
         return f"in use by {', '.join(map(plain, loops))}" if loops else ""
     dev = DevNumber(os.major(found.st_rdev), os.minor(found.st_rdev))
     if names := mounts(dev, proc):
@@ -115,7 +115,7 @@ def user_of(fd: int, sysfs: Path = SYSFS, proc: Path = PROC) -> str:
     return ""
 
 
-def _loops_of(file: os.stat_result, sysfs: Path) -> list[str]:
+def loops_of(file: os.stat_result, sysfs: Path) -> list[str]:
     """The loop devices whose backing file this is."""
     found = []
     for backing in sorted(sysfs.glob("block/loop*/loop/backing_file")):
