@@ -9,7 +9,7 @@ from pycontrol.metadata import BLOCK, Loaded
 from pycontrol.metadata.repair import repair
 from pycontrol.service.offline import meta
 from tests.conftest import Run
-from tests.faults import unwritable
+from tests.faults import unreadable, unwritable
 from tests.test_meta_commands import SECTORS, TABLE, Store, good, store
 from tests.test_metadata_images import UUID_A, slots, spare
 
@@ -45,6 +45,18 @@ def test_a_copy_that_cannot_be_written_is_left_out(
     found = loaded(path)
     assert (found.sequence, [slot.valid for slot in found.slots]) == (9 + 17, [True, False, True, True, True])
     assert backup.read_bytes() == image.flat()
+
+
+def test_a_copy_that_can_be_neither_read_nor_written(
+    run: Run, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, backup = store(good()), tmp_path / "backup"
+    unreadable(monkeypatch, path, slots()[1])
+    unwritable(monkeypatch, path, slots()[1])
+    result = mended(run, path, backup)
+    assert result.exit_code == 6
+    assert f"as far as it could be read, is in {backup}; the others are mended" in result.stderr
+    assert [slot.valid for slot in loaded(path).slots] == [True, False, True, True, True]
 
 
 @pytest.mark.parametrize("hurt", [[0, 1, 2], [4]])

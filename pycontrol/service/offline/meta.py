@@ -236,18 +236,21 @@ def repair_in_place(
 
         failed = mend(steps, again.copies, write)
     if failed:
-        raise _not_written(plan, failed, backup_to)
+        raise _not_written(plan, failed, backup_to, unread)
     return unread
 
 
-def _not_written(plan: Repair, failed: dict[int, OSError], backup_to: str) -> DeviceIoError:
+def _not_written(
+    plan: Repair, failed: dict[int, OSError], backup_to: str, unread: list[int]
+) -> DeviceIoError:
     """That some copies could not be mended, and what that means."""
     which = f"{'copy' if len(failed) == 1 else 'copies'} {', '.join(map(str, sorted(failed)))}"
     if majority(plan.loaded.copies, failed):
         then = "the others are mended; replace the spare, with 'dmremapctl spare replace'"
     else:
         then = "that is too many, but what could be read still can; copy it elsewhere, and mend the copy"
+    kept = "the metadata as it was" + (", as far as it could be read," if unread else "")
     return DeviceIoError(
-        f"{which} of {plain(plan.path)} cannot be written: {next(iter(failed.values())).strerror}; the"
-        f" metadata as it was is in {plain(backup_to)}; {then}"
+        f"{which} of {plain(plan.path)} cannot be written: {next(iter(failed.values())).strerror};"
+        f" {kept} is in {plain(backup_to)}; {then}"
     )
