@@ -1,7 +1,9 @@
 """Images of v4.2 and v3.0, built here from their layouts: recognised, shown, imported."""
 
+import errno
 import hashlib
 import json
+import os
 import random
 import struct
 from collections.abc import Sequence
@@ -11,7 +13,7 @@ import crcmod  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
 from pycontrol.metadata import BLOCK, Kind, Loaded, Record, load
-from pycontrol.metadata.legacy import crc_v42
+from pycontrol.metadata.legacy import crc_v42, read_old
 from tests.conftest import Run
 from tests.user_metadata import Disk, Metadata
 
@@ -170,6 +172,41 @@ def test_v3_is_imported(run: Run, tmp_path: Path) -> None:
     assert states(out) == {9: 4001, 50: None, 60: 4002, 70: None}
     assert "main sector 70 is pending: spare sector 15 lay under the old metadata" in result.stderr
     assert "main sector 50 is pending: spare sector 4002 was given away again" in result.stderr
+
+
+def test_v42_whose_first_sector_cannot_be_read(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out, real = store(v42(TABLE), tmp_path), tmp_path / "new.img", os.pread
+
+    def bad(fd: int, length: int, offset: int) -> bytes:
+        if offset < BLOCK:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(fd, length, offset)
+
+    monkeypatch.setattr(os, "pread", bad)
+    assert "'dmremapctl meta import-legacy' reads it" in run("meta", "check", path).stderr
+    found = json.loads(run("meta", "import-legacy", "--json", path).stdout)
+    assert (found["chosen"], [copy["valid"] for copy in found["copies"]]) == (1, [False, *[True] * 4])
+    assert "Input/output error" in found["copies"][0]["reason"]
+    assert run("meta", "import-legacy", path, str(out)).exit_code == 0
+    monkeypatch.undo()
+    assert states(out) == {1000: 5000, 1001: 5001, 2000: 4999}
+
+
+@pytest.mark.parametrize(
+    ("image", "bad"),
+    [(v42(TABLE), SLOTS), (v42(TABLE), [slot + BLOCK for slot in SLOTS]), (v3([(1000, 5000)]), SLOTS[:1])],
+    ids=["every copy", "behind the start of every copy", "the only copy"],
+)
+def test_what_cannot_be_read_is_not_said_to_be_something_else(image: bytearray, bad: list[int]) -> None:
+    def read(offset: int, length: int) -> bytes:
+        if any(offset <= each < offset + length for each in bad):
+            raise OSError(errno.EIO, "Input/output error")
+        return bytes(image[offset : offset + length])
+
+    with pytest.raises(OSError, match="Input/output error"):
+        read_old(read, len(image))
 
 
 def test_what_v42_did_not_move_is_left_and_what_it_overwrote_is_pending(run: Run, tmp_path: Path) -> None:

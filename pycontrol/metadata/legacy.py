@@ -91,13 +91,21 @@ def crc_v42(structure: bytes) -> int:
 def read_old(read: Read, size: int) -> Old:
     """The newest valid state of a v4.2 or v3.0 image of ``size`` bytes.
 
-    NotOurs if it is neither; Corrupt if no copy can be trusted.
+    NotOurs if it is neither; Corrupt if no copy can be trusted; OSError if none can be read.
     """
-    first = _get(read, 0, _V3.size)
+    unread: list[OSError] = []
+    try:
+        first = _get(read, 0, _V3.size)
+    except OSError as error:
+        # Of v3.0 nothing is left then, but of v4.2 there are other copies.
+        first = b""
+        unread.append(error)
     if first.startswith(V3_MAGIC):
         return _read_v3(read, first)
-    found = [_read_copy(read, copy * V42_SPACING) for copy in range(V42_COPIES)]
+    found = [_read_copy(read, copy * V42_SPACING, unread) for copy in range(V42_COPIES)]
     if not any(copy.crc_stored is not None for copy, _ in found):
+        if unread:
+            raise unread[0]
         raise NotOurs("this is metadata of neither v4.2 nor v3.0")
     valid = [index for index, (copy, _) in enumerate(found) if copy.valid]
     if not valid:
@@ -110,10 +118,11 @@ def _get(read: Read, offset: int, length: int) -> bytes:
     return read(offset, length).ljust(length, b"\0")
 
 
-def _read_copy(read: Read, offset: int) -> tuple[OldCopy, bytes]:
+def _read_copy(read: Read, offset: int, unread: list[OSError]) -> tuple[OldCopy, bytes]:
     try:
         structure = _get(read, offset, V42_STRUCTURE_SIZE)
     except OSError as error:
+        unread.append(error)
         return OldCopy(offset, False, f"cannot be read: {error.strerror}"), b""
     magic, version, sequence, time, stored, _, size = _V42.unpack_from(structure)
     if magic != HEADER_MAGIC or size != V42_STRUCTURE_SIZE:
