@@ -229,6 +229,26 @@ def test_another_size_is_noted(image: Sparse, tmp_path: Path) -> None:
     assert "this one has 8200" in " ".join(result.output.split())
 
 
+def test_a_minority_of_headers_is_noted_and_no_mending_is_promised(
+    image: Sparse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the target does then is in docs/target.md: it writes nothing."""
+    path, real = store(image, tmp_path), os.pread
+
+    def bad(fd: int, length: int, offset: int) -> bytes:
+        if offset in slots()[1:]:
+            raise OSError(5, "Input/output error")
+        return real(fd, length, offset)
+
+    assert "Note:" not in run(path).stdout
+    monkeypatch.setattr(os, "pread", bad)
+    result = run(path)
+    words = " ".join(result.stdout.split())
+    assert result.exit_code == 1
+    assert "Note: a minority of the headers is whole, and a newer one may be among the others" in words
+    assert "the target writes nothing" in words and "the target mends them" not in words
+
+
 def test_why_each_block_was_chosen_and_where_the_remaps_lie(tmp_path: Path) -> None:
     image = spare(remaps(300, 4000), spare_sectors=SECTORS, sequence=9)
     image.put(slots()[1], spare((), spare_sectors=SECTORS, sequence=8).blocks[slots()[1]])

@@ -308,8 +308,10 @@ def test_repair_of_what_may_be_old(run: Run, store: Store, tmp_path: Path) -> No
         assert refused.exit_code == 3 and "--anyway" in refused.stderr
     assert digest(path) == before and not backup.exists()
     out = tmp_path / "out"
-    assert run("meta", "repair", "-o", str(out), path).exit_code == 0
+    told = run("meta", "repair", "-o", str(out), path)
+    assert told.exit_code == 0 and "warning: a minority of the headers" in told.stderr
     assert loaded_records(str(out)) == TABLE
+    assert "minority" not in run("meta", "repair", "-o", str(tmp_path / "other"), "--quiet", path).stderr
     mended = run("meta", "repair", "--in-place", "--anyway", "--backup", str(backup), path, answer="y\n")
     assert mended.exit_code == 0 and loaded_records(path) == TABLE
     assert run("meta", "check", path).exit_code == 0

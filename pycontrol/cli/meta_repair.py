@@ -7,7 +7,7 @@ import click
 
 from pycontrol.cli.exitcodes import ExitCode
 from pycontrol.cli.meta_output import dry_run_option, quiet_option, say, spare_argument, yes_option
-from pycontrol.cli.output import emit_json, json_option
+from pycontrol.cli.output import emit_json, json_option, warn
 from pycontrol.cli.progress import phases
 from pycontrol.text import plain
 
@@ -85,7 +85,8 @@ def repair(
     UUID-SEQUENCE.backup in the current directory, with -2 and so on before the dot where that
     exists), and nobody else may use the spare.
     Mends no more than the target would when it is activated, and clears needs_check.  Where
-    most headers cannot be read a newer one may be among them: that is refused without --anyway.
+    most headers cannot be read a newer one may be among them: that is refused without --anyway, and
+    with -o there is a warning.
 
     \b
     Examples:
@@ -97,6 +98,7 @@ def repair(
     or null), unread (bytes at which blocks could not be read for it), dry_run.
     """
     from pycontrol.errors import UsageError
+    from pycontrol.metadata.state import MAY_BE_OLD
     from pycontrol.service.offline import meta
 
     if (out is None) == (not in_place):
@@ -107,6 +109,8 @@ def repair(
     unread: list[int] = []
     if in_place and not anyway:
         meta.check_newest(spare, plan.loaded)
+    if out is not None and plan.loaded.may_be_old and not quiet:
+        warn(f"{MAY_BE_OLD}: what goes to {plain(out)} may be old; see that they can be read, then mend anew")
     if in_place:
         backup_to = backup_to or _free_name(plan)
         written = spare if plan.needed else None

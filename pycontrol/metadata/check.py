@@ -41,7 +41,7 @@ from pycontrol.metadata.log import read_log
 from pycontrol.metadata.nothing import refuse, traces
 from pycontrol.metadata.reader import Read, Reader
 from pycontrol.metadata.sanity import header_faults, segments_of
-from pycontrol.metadata.state import BlockState, Loaded, Log, Slot, State
+from pycontrol.metadata.state import MAY_BE_OLD, BlockState, Loaded, Log, Slot, State
 from pycontrol.metadata.table import place_faults, record_faults, repeated, replay
 
 
@@ -195,8 +195,7 @@ def _check_records(
     if report.worst is not Severity.FATAL:
         report.loaded = loaded_from(header, info, slots, log, Table(packed, extents, bad), reader.size)
         if report.loaded.may_be_old:
-            text = "a minority of the headers is whole, and a newer one may be among the others"
-            report.add(Severity.DAMAGE, "minority", place, text)
+            report.add(Severity.DAMAGE, "minority", place, MAY_BE_OLD)
 
 
 def record_offset(geometry: Geometry, header: Header, log: Log, number: int, place: int) -> int:

@@ -4,11 +4,15 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
 from pycontrol.metadata.blocks import Header, Info
 from pycontrol.metadata.layout import AHEAD
 from pycontrol.metadata.records import Extents, Kind, Records
+
+MAY_BE_OLD: Final = "a minority of the headers is whole, and a newer one may be among the others"
+"""What :attr:`Loaded.may_be_old` means, for people."""
 
 
 class State(StrEnum):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from pycontrol.metadata import Loaded, Survey, load, survey
+from pycontrol.metadata.state import MAY_BE_OLD
 from pycontrol.service.offline.meta import reading
 from pycontrol.service.offline.source import source
 from pycontrol.service.progress import Progress, silent
@@ -35,7 +36,12 @@ class Inspection:
             found.append(f"read-only compatible features {loaded.header.ro_compat:#x} are not known here")
         if loaded.needs_check:
             found.append("needs_check is set: a change could not be recorded")
-        if not loaded.intact:
+        if loaded.may_be_old:
+            found.append(
+                f"{MAY_BE_OLD}: the target writes nothing until the others can be read, or are given up"
+                " with 'repair anyway'"
+            )
+        elif not loaded.intact:
             found.append("some blocks are damaged or stale: the target mends them when it is activated")
         return found
 
