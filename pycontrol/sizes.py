@@ -12,7 +12,8 @@ SECTOR: Final = 512
 MIB: Final = 1 << 20
 
 _UNITS: Final = {"": 1, "B": 1, "S": SECTOR, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE: Final = re.compile(r"([0-9]+)\s*([BSKMGT]?)(?:I?B)?", re.IGNORECASE)
+# No disk has more digits, and int() refuses some thousands of them by a ValueError.
+_SIZE: Final = re.compile(r"([0-9]{1,20})\s*([BSKMGT]?)(?:I?B)?", re.IGNORECASE)
 
 
 def parse_size(text: str) -> int:

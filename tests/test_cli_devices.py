@@ -165,7 +165,8 @@ def test_a_message_is_addressed_to_the_target_at_a_sector(r0: FakeKernel, run: R
 @pytest.mark.parametrize(
     "words",
     [("remap", "r0", "-1"), ("remap", "r0", "8", "0"), ("remap", "r0", "x"), ("message", "r0"),
-     ("message", "r0", "two words"), ("remap", "r0", str(1 << 64)), ("unmap", "r0", "9", str(1 << 64))],
+     ("message", "r0", "two words"), ("remap", "r0", str(1 << 64)), ("unmap", "r0", "9", str(1 << 64)),
+     ("message", "r0", "sync", "--sector", str(1 << 64))],
 )  # fmt: skip
 def test_bad_arguments_send_nothing(r0: FakeKernel, run: Run, words: tuple[str, ...]) -> None:
     assert run(*words).exit_code == 2

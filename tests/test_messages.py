@@ -91,6 +91,9 @@ def test_errors_are_of_one_tree(kernel: FakeKernel, control: Control) -> None:
     for sector, count in ((-1, None), (1 << 64, None), (8, 0), (8, (1 << 64) - 1)):
         with pytest.raises(UsageError):
             pycontrol.remap(control, "r0", sector, count)
+    for at in (-1, 1 << 64):
+        with pytest.raises(UsageError):
+            pycontrol.sync(control, "r0", at=at)
     assert kernel.messages == []
     with pytest.raises(WrongDevice):
         pycontrol.sync(control, "none")

@@ -67,6 +67,7 @@ def test_what_is_different(run: Run, tmp_path: Path) -> None:
     ]  # fmt: skip
     text = run("meta", "diff", one, other).stdout
     assert "spare sector 3100" in text and "pending" in text
+    assert run("meta", "diff", "--max", 25 * "9", one, other).stdout == text
     assert run("meta", "diff", "-q", one, other).output == ""
     words = run("meta", "diff", "--help").output
     assert [key for key in [*found, *found["moved"][0]] if key not in words] == []

@@ -70,7 +70,10 @@ def test_sizes(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "K", "-1", "1.5M", "1X", "0x10", "1 2", "٣K"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "K", "-1", "1.5M", "1X", "0x10", "1 2", "٣K", 21 * "9", pytest.param(5000 * "9", id="5000 digits")],
+)
 def test_sizes_that_are_none(text: str) -> None:
     with pytest.raises(errors.UsageError):
         parse_size(text)

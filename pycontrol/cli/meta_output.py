@@ -1,5 +1,6 @@
 """Options and output that the ``meta`` commands share."""
 
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -28,6 +29,11 @@ def spare_argument(function: _F) -> _F:
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 
 
+def _countable(_ctx: click.Context, _param: click.Parameter, value: int) -> int:
+    # islice() counts no further; nothing is that long.
+    return min(value, sys.maxsize)
+
+
 def limit_option(of_what: str, default: int) -> Callable[[_F], _F]:
     """``--max N``, as the parameter ``limit``."""
     return click.option(
@@ -35,6 +41,7 @@ def limit_option(of_what: str, default: int) -> Callable[[_F], _F]:
         "limit",
         metavar="N",
         type=click.IntRange(min=0),
+        callback=_countable,
         default=default,
         show_default=True,
         help=f"{of_what} to print, 0 for all; --json prints all.",

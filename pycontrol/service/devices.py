@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 LOCKS = Path("/run/dm-remap")
 """Where long changes of a device are noted while they are under way."""
 
+LARGEST_SECTOR: Final = (1 << 64) - 1
+"""The kernel's sectors are of 64 bits."""
+
 _TRIES: Final = 25
 _PAUSE: Final = 0.2
 """Seconds between looks whether a device is still open."""
@@ -197,11 +200,13 @@ def still_open(control: Control, name: str, *, but_for: int = 0) -> bool:
 def message(control: Control, name: str, words: tuple[str, ...], *, at: int = 0) -> str:
     """Send a message to the target at sector ``at`` of a device; its answer, without the last newline.
 
-    UsageError if the words are not ASCII, or hold blanks; TargetRefused, with the kernel's sentence,
-    if it does not take them; WrongDevice if there is no such device of ours.
+    UsageError if the words are not ASCII, or hold blanks, or there is no such sector; TargetRefused,
+    with the kernel's sentence, if it does not take them; WrongDevice if there is no such device of ours.
     """
     from pycontrol.service.kernellog import KernelLog
 
+    if not 0 <= at <= LARGEST_SECTOR:
+        raise UsageError(f"{at} is not a sector number")
     if not words or any(not word or len(word.split()) != 1 or "\0" in word for word in words):
         raise UsageError("a message is made of words without blanks; try 'help'")
     for word in words:

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 
 from pycontrol.dm.ioctl import Control
 from pycontrol.errors import BrokenError, UsageError
-from pycontrol.service.devices import message
+from pycontrol.service.devices import LARGEST_SECTOR, message
 from pycontrol.text import plain
-
-LARGEST_SECTOR = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
