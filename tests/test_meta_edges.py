@@ -176,22 +176,23 @@ def converted(*entries: Entry, spare_sectors: int = SECTORS, block_size: int = 5
 
 
 @pytest.mark.parametrize(
-    ("entry", "options", "words"),
+    ("entry", "words"),
     [
-        (Entry(1 << 20, 5000, 0, 1, True), {}, "names main sector"),
-        (Entry(8, 1 << 20, 0, 1, True), {}, "names spare sector"),
-        (Entry(9, 5000, 0, 1, True), {"block_size": 4096}, "not whole logical blocks"),
+        (Entry(1 << 20, 5000, 0, 1, True), "names main sector"),
+        (Entry(8, 1 << 20, 0, 1, True), "names spare sector"),
     ],
 )
-def test_an_old_table_that_cannot_be(entry: Entry, options: dict[str, int], words: str) -> None:
+def test_an_old_table_that_cannot_be(entry: Entry, words: str) -> None:
     with pytest.raises(Corrupt, match=words):
-        converted(entry, **options)
+        converted(entry)
 
 
-def test_an_old_table_without_room() -> None:
+def test_an_old_table_that_the_new_spare_cannot_take() -> None:
+    with pytest.raises(ValueError, match="not whole logical blocks"):
+        converted(Entry(9, 5000, 0, 1, True), block_size=4096)
     entries = [Entry(at, 5000 + at, 0, 1, True) for at in range(64)]
     assert len(converted(*entries).header.records) == 32, "neighbours are one record"
-    with pytest.raises(Corrupt, match="no room for 64 sectors"):
+    with pytest.raises(ValueError, match="no room for 64 sectors"):
         converted(*entries, spare_sectors=2048 + 63)
 
 

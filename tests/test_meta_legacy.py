@@ -273,7 +273,14 @@ def test_logical_blocks_of_4096(run: Run, tmp_path: Path) -> None:
     assert list(states(out)) == [4096 + at for at in range(8)]
     path = store(v42(whole[1:]), tmp_path)
     result = run("meta", "import-legacy", "--block-size", "4096", path, str(tmp_path / "b"))
-    assert result.exit_code == 3 and "whole logical blocks of 4096" in result.stderr
+    assert result.exit_code == 2 and "whole logical blocks of 4096" in result.stderr
+
+
+def test_a_new_spare_without_room_is_a_wrong_choice(run: Run, tmp_path: Path) -> None:
+    path, out = store(v42(TABLE), tmp_path), tmp_path / "new.img"
+    result = run("meta", "import-legacy", "--size", f"{2048 + 2}s", path, str(out))
+    assert result.exit_code == 2 and "no room for 3 sectors of data" in result.stderr and not out.exists()
+    assert run("meta", "import-legacy", "--size", f"{2048 + 3}s", path, str(out)).exit_code == 0
 
 
 def test_into_an_existing_place(run: Run, tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ def convert(
 ) -> Converted:
     """The table of an old image for a new spare.
 
-    ``readable(sector)`` tells whether data of the old spare can be had.  ValueError and
-    Corrupt say in one sentence what cannot be.
+    ``readable(sector)`` tells whether data of the old spare can be had.  Corrupt says in one
+    sentence what of the old table cannot be, ValueError what of the new spare.
     """
     geometry = Geometry(copies, spacing)
     check_sizes(geometry, old.main_sectors, spare_sectors, block_size)
@@ -55,7 +55,7 @@ def convert(
     unit = block_size // SECTOR
     for main, sectors, _ in runs:
         if main % unit or sectors % unit:
-            raise Corrupt(
+            raise ValueError(
                 f"main sectors {main} to {main + sectors - 1} are not whole logical blocks"
                 f" of {block_size} bytes"
             )
@@ -69,7 +69,7 @@ def convert(
         moves += [(places[main + step], at + step) for step in range(sectors)]
         at += sectors
     if at > spare_sectors:
-        raise Corrupt(f"a spare of {spare_sectors} sectors has no room for {len(moves)} sectors of data")
+        raise ValueError(f"a spare of {spare_sectors} sectors has no room for {len(moves)} sectors of data")
     packed = pack(records)
     counted = max(0, len(records) - 1) // PER_BLOCK
     header = Header(
