@@ -63,15 +63,27 @@ def asked_for(records: list[Record]) -> list[Record]:
     return [record._replace(errors=0) for record in records]
 
 
+def undated(count: int) -> list[Record]:
+    """Failures of a time when no clock was set."""
+    return [record._replace(time=5000) for record in found(count, 0)]
+
+
 OLD = found(10_000, 100)
 CASES = [
     # What there is and does not grow.
     ("a fresh device", [], status_line(), GOOD, "good", "No sector has failed so far"),
     ("10 000 old remaps", OLD, status_line(10_000), GOOD, "good", "10000 places are damaged in all, none"),
     ("two quiet weeks", found(9, 14), status_line(), GOOD, "good", "in the last week, the last one on 2026-"),
-    ("without dates", [Record(8, 5000, 8, 1)], status_line(), GOOD, "good", "1 places are damaged"),
+    ("without dates", [Record(8, 5000, 8, 1)], status_line(), GOOD, "good", "1 place moved or given up"),
     ("a full spare that lasts", OLD, status_line(95_000), WATCH, "spare_nearly_full", "does not fill"),
     ("a large import", asked_for(found(10_000, 0.1)), status_line(), GOOD, "good", "10000 places"),
+    ("one old place", found(1, 50), status_line(), GOOD, "good", "1 place is damaged in all, none"),
+    # Whose age nobody knows.
+    ("without a clock", undated(39), status_line(), WATCH, "clock", "39 records of failures"),
+    ("and one later", undated(1) + found(1, 20, at=1), status_line(), WATCH, "clock", "1 record of"),
+    ("one long ago", undated(39) + found(1, 50, at=1), status_line(), GOOD, "good", "40 places are damaged"),
+    ("on request", asked_for(undated(39)), status_line(), GOOD, "good", "no other sector has failed"),
+    ("of the spare", [Record(0, 9000, 8, 8, 1)], status_line(), WATCH, "clock", "1 record of"),
     # What grows.
     ("beside it", asked_for(found(99, 0.1)) + found(1, 0.5, at=9), status_line(), WATCH, "rate", "1 new"),
     ("one new place", OLD + found(1, 0.5, at=9), status_line(10_000), WATCH, "rate", "1 new place in"),
@@ -142,6 +154,16 @@ def test_read_only_on_purpose_is_no_failure() -> None:
     assert said.level is WATCH and "activate it for writing" in said.reasons[0].sentence
 
 
+def test_what_was_asked_for_is_neither_counted_nor_dated_as_a_failure() -> None:
+    said = verdict(found(1, 20) + asked_for(found(1, 0, at=1)))
+    assert said.level is GOOD
+    (reason,) = said.reasons
+    assert reason.sentence == (
+        f"1 place is damaged in all, none in the last week, the last one on {local_day(NOW - 20 * DAY)}, and"
+        " 1 place moved or given up on request: there is nothing to do."
+    )
+
+
 def test_healing_old_damage_is_no_new_damage() -> None:
     """Pending blocks that are written become remaps, and a place of the spare that fails is replaced."""
     healed = found(2000, 100, kind=2) + found(2000, 0.1)
@@ -184,7 +206,7 @@ def test_a_clock_that_jumped_back() -> None:
 def test_a_record_of_the_future_is_as_new_as_the_one_before_it() -> None:
     ahead = [record._replace(time=NOW + 365 * DAY) for record in found(12, 0, at=2)]
     grown = growth([*found(1, 0.5), *ahead])
-    assert (grown.day.places, grown.ahead, grown.undated) == (13, 12, 0)
+    assert (grown.day.places, grown.doubtful, grown.undated) == (13, 12, 0)
     said = verdict([*found(1, 0.5), *ahead])
     assert said.level is ACT and {reason.kind for reason in said.reasons} == {"rate", "clock"}
 
@@ -192,15 +214,17 @@ def test_a_record_of_the_future_is_as_new_as_the_one_before_it() -> None:
 def test_records_of_the_future_that_something_shows_to_be_old() -> None:
     """One with a sane time follows, or the last commit was long ago by the clock as it is now."""
     ahead = [record._replace(time=NOW + 365 * DAY) for record in found(12, 0, at=2)]
-    assert growth(ahead + found(1, 40)).ahead == 0
-    assert growth(ahead + found(1, 40) + ahead[:1]).ahead == 1
+    assert growth(ahead + found(1, 40)).doubtful == 0
+    again = [record._replace(main=record.main + 9000, spare=record.spare + 9000) for record in ahead[:1]]
+    assert growth(ahead + found(1, 40) + again).doubtful == 1
+    assert growth(ahead + found(1, 40) + ahead[:1]).doubtful == 0, "it is the same place"
     loaded = spare(ahead, time=NOW - 31 * DAY).load()
-    assert Growth.of(loaded, NOW).ahead == 0 and Growth.of(loaded, NOW - 2 * DAY).ahead == 12
+    assert Growth.of(loaded, NOW).doubtful == 0 and Growth.of(loaded, NOW - 2 * DAY).doubtful == 12
 
 
 def test_a_little_ahead_is_now() -> None:
     grown = growth([record._replace(time=NOW + 200) for record in found(1, 0)])
-    assert (grown.day.places, grown.ahead, list(grown.times)) == (1, 0, [NOW])
+    assert (grown.day.places, grown.doubtful, list(grown.times)) == (1, 0, [NOW])
 
 
 @pytest.mark.parametrize("nothing", [0, 5000, 2**63])
@@ -215,6 +239,10 @@ def test_without_a_clock(nothing: int) -> None:
     assert [total for _, total in grown.course(NOW, 4)] == [101] * 5
     grown = growth(found(1, 2, at=2) + undated)
     assert (grown.undated, grown.week.places) == (0, 101)
+    # Only what came after them says that they are old.
+    some, old = found(1, 20, at=2), found(1, 40, at=2)
+    for records, doubtful in ((undated + some, 100), (undated + old, 0), (old + undated, 100)):
+        assert Growth.of(spare(records, time=NOW).load(), NOW).doubtful == doubtful
 
 
 def test_the_course_is_in_order_whatever_the_order_of_the_records() -> None:

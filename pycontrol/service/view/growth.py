@@ -80,19 +80,20 @@ def dated(times: Iterable[int], now: float) -> Iterator[int | None]:
         yield before
 
 
-def _ahead(times: Iterable[int], committed: int, now: float) -> int:
-    """How many of the last records are ahead of the clock, unless all were committed long ago.
+def _doubtful(records: Iterable[tuple[int, bool]], committed: int, now: float) -> int:
+    """How many failures may be new or old, of records with their times and whether they are such.
 
-    Those that a record with a sane time follows are older than that one.
+    The clock cannot have told their time, and no record or commit of long ago came after them.
     """
-    if EARLIEST <= committed <= now - MONTH * DAY:
+    long_ago = now - MONTH * DAY
+    if EARLIEST <= committed <= long_ago:
         return 0
     count = 0
-    for time in times:
-        if time > now + SLACK:
-            count += 1
-        elif time >= EARLIEST:
+    for time, failure in records:
+        if EARLIEST <= time <= long_ago:
             count = 0
+        elif failure and not EARLIEST <= time <= now + SLACK:
+            count += 1
     return count
 
 
@@ -127,8 +128,12 @@ class Growth:
     sectors: int
     undated: int
     """Of these sectors, those of which nothing tells the time."""
-    ahead: int
-    """Records with a time ahead of the clock that may be new: nothing says they are older."""
+    failures: int
+    """Of the places, those that failed; the others were moved or given up on request."""
+    last_failure: int
+    """Time of the last one of these that has a time; 0 if none has."""
+    doubtful: int
+    """Records of failures that may be new: their time cannot be, and nothing says they are old."""
     times: "array[int]"
     """When new damage was found, in order, and ..."""
     amounts: "array[int]"
@@ -140,10 +145,12 @@ class Growth:
         fresh = new_damage(loaded.records, loaded.extents.shared)
         its = Columns.of(loaded.records.packed)
         windows = day, week, month = Window(1), Window(WEEK), Window(MONTH)
-        undated = 0
+        undated = failures = last_failure = 0
         when, amounts = array("Q"), array("Q")
         rows = zip(dated(its.times, now), its.kinds, its.sectors, its.errors, fresh, strict=True)
         for time, kind, sectors, errors, new in rows:
+            failed = new if errors else 0
+            failures += bool(failed)
             if time is None:
                 undated += new
                 continue
@@ -152,13 +159,18 @@ class Growth:
                 amounts.append(new)
             elif kind != _BAD_SPARE:
                 continue
-            failed = new if errors else 0
+            if failed:
+                last_failure = max(last_failure, time)
             for window in windows:
                 if time > now - window.days * DAY:
                     window.places += bool(failed)
                     window.sectors += failed
                     window.pending += failed if kind == _PENDING else 0
                     window.bad_spare += sectors if kind == _BAD_SPARE else 0
+        failing = (
+            kind == _BAD_SPARE or bool(new and errors)
+            for kind, errors, new in zip(its.kinds, its.errors, fresh, strict=True)
+        )
         order = sorted(range(len(when)), key=when.__getitem__)
         return cls(
             day=day,
@@ -167,7 +179,9 @@ class Growth:
             places=sum(map(bool, fresh)),
             sectors=sum(fresh),
             undated=undated,
-            ahead=_ahead(its.times, loaded.time, now),
+            failures=failures,
+            last_failure=last_failure,
+            doubtful=_doubtful(zip(its.times, failing, strict=True), loaded.time, now),
             times=array("Q", map(when.__getitem__, order)),
             amounts=array("Q", map(amounts.__getitem__, order)),
         )

@@ -11,6 +11,7 @@ from typing import Final
 from pycontrol.service.status import TargetStatus
 from pycontrol.service.view.growth import Growth
 from pycontrol.service.view.outlook import Outlook, accelerating, outlook
+from pycontrol.service.view.picture import counted
 from pycontrol.service.view.when import local_day
 
 BRISK: Final = 10
@@ -200,13 +201,14 @@ def _history(facts: Facts) -> list[Reason]:
                 " when that is mended.",
             )
         ]
-    if growth.ahead:
+    if growth.doubtful:
         return [
             Reason(
                 Level.WATCH,
                 "clock",
-                f"The last {growth.ahead} records are dated ahead of this clock and may be new or old: see"
-                f" that it is right, then run 'dmremapctl message {facts.name} sync' and look again later.",
+                f"{counted(growth.doubtful, 'record')} of failures with a date that cannot be, by this"
+                " clock, may be new or old: see that it is right, then run"
+                f" 'dmremapctl message {facts.name} sync' and look again later.",
             )
         ]
     return []
@@ -216,7 +218,7 @@ def _growth(growth: Growth) -> list[Reason]:
     day, week, month = growth.day, growth.week, growth.month
     found = []
     rates = (
-        f"{_places(day.places)} in the last day, {week.places} in the last week,"
+        f"{counted(day.places, 'new place')} in the last day, {week.places} in the last week,"
         f" {month.places} in the last 30 days"
     )
     if accelerating(growth):
@@ -256,10 +258,6 @@ def _growth(growth: Growth) -> list[Reason]:
     return found
 
 
-def _places(count: int) -> str:
-    return f"{count} new place" if count == 1 else f"{count} new places"
-
-
 def _spare(facts: Facts, ahead: Outlook | None) -> list[Reason]:
     state, growth = facts.status, facts.growth
     replace = "replace it by a larger one ('dmremapctl spare replace')"
@@ -293,13 +291,16 @@ def _good(facts: Facts) -> Reason:
     growth = facts.growth
     if growth is None or not growth.places:
         return Reason(Level.GOOD, "good", "No sector has failed so far: there is nothing to do.")
-    if growth.month.places:
-        last = local_day(growth.times[-1])
-        words = f"none in the last week, the last one on {last}"
+    failed, asked = growth.failures, growth.places - growth.failures
+    request = f"{counted(asked, 'place')} moved or given up on request"
+    if not failed:
+        words = f"{request}, no other sector has failed so far"
     else:
-        words = "none in the last 30 days"
-    return Reason(
-        Level.GOOD,
-        "good",
-        f"{growth.places} places are damaged in all, {words}: there is nothing to do.",
-    )
+        words = f"{counted(failed, 'place')} {'is' if failed == 1 else 'are'} damaged in all"
+        if growth.month.places:
+            words += f", none in the last week, the last one on {local_day(growth.last_failure)}"
+        else:
+            words += ", none in the last 30 days"
+        if asked:
+            words += f", and {request}"
+    return Reason(Level.GOOD, "good", f"{words}: there is nothing to do.")
