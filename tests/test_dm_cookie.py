@@ -1,10 +1,12 @@
 """udev cookies and the nodes under /dev/mapper."""
 
+import ctypes
 import errno
 import os
 import socket
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,6 +112,31 @@ def test_real_semaphores_count() -> None:
         real.destroy(semid)
     with pytest.raises(OSError):
         real.is_zero(semid)
+
+
+class BigEndian:
+    """The C library of s390x: the int for semctl() is the upper half of what is passed."""
+
+    value = 0
+
+    def semget(self, *_: object) -> int:
+        return 7
+
+    def semctl(self, _semid: int, _number: int, command: int, argument: ctypes.c_long) -> int:
+        if command == 16:
+            self.value = argument.value >> 32
+        return 0
+
+    def semop(self, _semid: int, operation: Any, _count: ctypes.c_size_t) -> int:
+        self.value += operation._obj.sem_op
+        return 0
+
+
+def test_a_semaphore_begins_at_1_whatever_the_byte_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = BigEndian()
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: library)
+    SystemSemaphores().create(0x0D4D << 16 | 1)
+    assert library.value == 1
 
 
 def test_udev_is_asked_only_where_it_can_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,6 @@ GONE_FOR: Final = 5.0
 """Seconds without anybody at udev's socket, after which what it had in work is lost."""
 
 _IPC_RMID: Final = 0
-_SETVAL: Final = 16
 _IPC_CREAT: Final = 0o1000
 _IPC_EXCL: Final = 0o2000
 _IPC_NOWAIT: Final = 0o4000
@@ -76,7 +75,9 @@ class SystemSemaphores:
         """semget(), for our user alone, and the value 1."""
         semid = self._check(self._libc.semget(key, 1, 0o600 | _IPC_CREAT | _IPC_EXCL))
         try:
-            self._check(self._libc.semctl(semid, 0, _SETVAL, ctypes.c_long(1)))
+            # From the 0 that Linux begins with.  SETVAL would take a union, which has its int in the
+            # upper half of a long on some machines and is no long at all on others.
+            self.add(semid, 1)
         except OSError:
             self.destroy(semid)
             raise
