@@ -1,7 +1,9 @@
 """Facts from sysfs and /proc, made of directories."""
 
 import os
+import shutil
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,23 @@ def test_a_partition_that_is_elsewhere_by_now_is_another_one(
         with pytest.raises(WrongDevice, match="not what it was"):
             blockdev.check_same(fd, "/dev/sda1", before)
         monkeypatch.setattr(os, "fstat", real)
+
+
+def test_ioctl_numbers_are_the_compilers(tmp_path: Path) -> None:
+    gcc = shutil.which("gcc")
+    if gcc is None or not Path("/usr/include/linux/fs.h").exists():
+        pytest.skip("no gcc or no linux/fs.h")
+    names = ["BLKROGET", "BLKSSZGET", "BLKGETSIZE64", "BLKGETDISKSEQ"]
+    prints = "".join(f'printf("%lu\\n", (unsigned long){name});' for name in names)
+    source, program = tmp_path / "p.c", tmp_path / "p"
+    source.write_text(f"#include <linux/fs.h>\n#include <stdio.h>\nint main(void) {{ {prints} return 0; }}\n")
+    subprocess.run([gcc, "-o", str(program), str(source)], check=True)
+    out = subprocess.run([str(program)], check=True, capture_output=True, text=True).stdout
+    assert [getattr(blockdev, name) for name in names] == list(map(int, out.split()))
+
+
+def test_the_ioctl_for_the_size_has_the_size_of_a_pointer_in_it() -> None:
+    assert (blockdev.block_ioctl(114, 4), blockdev.block_ioctl(114, 8)) == (0x80041272, 0x80081272)
 
 
 def test_number_tells_what_is_no_block_device(tmp_path: Path) -> None:

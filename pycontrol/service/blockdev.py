@@ -18,10 +18,20 @@ from pycontrol.service.signatures import Signature
 from pycontrol.sizes import SECTOR
 from pycontrol.text import plain
 
-BLKROGET: Final = 0x125E
-BLKSSZGET: Final = 0x1268
-BLKGETSIZE64: Final = 0x80081272
-BLKGETDISKSEQ: Final = 0x80081280
+
+def block_ioctl(number: int, told: int = 0) -> int:
+    """``_IO(0x12, number)``, or ``_IOR`` of so many bytes.
+
+    Not as Alpha, MIPS, PA-RISC, PowerPC and SPARC have it: their bits for the direction are others.
+    """
+    return (2 << 30 if told else 0) | told << 16 | 0x12 << 8 | number
+
+
+BLKROGET: Final = block_ioctl(94)
+BLKSSZGET: Final = block_ioctl(104)
+# Of type size_t, although it tells 64 bits everywhere.
+BLKGETSIZE64: Final = block_ioctl(114, struct.calcsize("N"))
+BLKGETDISKSEQ: Final = block_ioctl(128, 8)
 
 SYSFS: Final = Path("/sys")
 PROC: Final = Path("/proc")
