@@ -13,7 +13,7 @@ from pycontrol.dm import stats
 from pycontrol.dm.errors import DmReplyError
 from pycontrol.dm.ioctl import Control
 from pycontrol.dm.types import DmName, TargetLine
-from pycontrol.errors import DeviceIoError
+from pycontrol.errors import Busy, DeviceIoError
 from pycontrol.metadata import Condition, Geometry, Mark
 from pycontrol.service.directio import direct
 from pycontrol.service.move import written
@@ -96,6 +96,14 @@ def test_what_does_not_shrink_is_taken_if_it_is_short_enough() -> None:
         assert rounds.decide(1 << 30) is Next.COPY
         assert rounds.decide(300 << 20) is Next.COPY
         assert rounds.decide(290 << 20) is expected
+
+
+def test_it_is_said_how_long_the_switch_would_take() -> None:
+    rounds = Rounds(0.1)
+    rounds.did(100 << 20, 1.0)
+    assert rounds.again("data", 90 << 20) and rounds.again("data", 50 << 20)
+    with pytest.raises(Busy, match=r"^data is written faster .* for 0\.5 s; .*--pause$"):
+        rounds.again("data", 45 << 20)
 
 
 # Counts of writes.

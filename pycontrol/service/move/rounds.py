@@ -53,7 +53,7 @@ class Rounds:
         if decided is Next.GIVE_UP:
             raise Busy(
                 f"{name} is written faster than it can be copied: I/O would have to stand still for"
-                f" {self.standstill(left):.0f} s; try at a quieter time, or allow it with --pause"
+                f" {max(self.standstill(left), 0.1):.1f} s; try at a quieter time, or allow it with --pause"
             )
         return decided is Next.COPY
 
