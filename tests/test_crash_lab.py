@@ -57,7 +57,7 @@ def test_a_broken_protocol_is_found(bug: str) -> None:
 
 
 @pytest.mark.parametrize("mutation", mutations("crashlab-plain"))
-def test_what_the_metadata_code_once_did_is_found(mutation: str) -> None:
+def test_a_bug_planted_in_the_metadata_is_found(mutation: str) -> None:
     # Named after the workload that finds it, not with each seed.
     program, workload = f"mutants/{mutation}", mutation.split("/")[1].split(".")[0]
     for seed in seeds(mutation):

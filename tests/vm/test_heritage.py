@@ -1,4 +1,4 @@
-"""What earlier designs promised of test_remap and did not keep, made honest."""
+"""The message test_remap: what it answers, and that it is durable when it does."""
 
 import struct
 import zlib
