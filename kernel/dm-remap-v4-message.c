@@ -10,7 +10,6 @@
 
 #define DM_MSG_PREFIX "remap-v4"
 
-
 /*
  * Status:
  *

@@ -157,8 +157,9 @@ static blk_status_t read_extent(struct dmr_target *c, const struct dmr_data *dat
 			continue;
 		}
 		if (!dmr_may_be_medium(REQ_OP_READ, status) || !may_change(c) ||
-		    !(ex->kind == DMR_REMAP ? dmr_spare_answers(c) :
-					      dmr_breaker_believes(c, REQ_OP_READ, sector + w.done)))
+		    !(ex->kind == DMR_REMAP ?
+			      dmr_spare_answers(c) :
+			      dmr_breaker_believes(c, REQ_OP_READ, sector + w.done)))
 			return status;
 		/* Or was it the device, which is back by now? */
 		status = dmr_data_io(c, data, offset + w.done, w.n, REQ_OP_READ,

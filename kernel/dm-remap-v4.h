@@ -417,7 +417,7 @@ void dmr_breaker_reset(struct dmr_target *c);
 /* A block of main was written well by the worker. */
 void dmr_breaker_written(struct dmr_target *c);
 
-/* It failed twice. False: it is the device, nothing more is to be remapped. */
+/* Block @failed did, twice. False: it is the device, nothing more is to be remapped. */
 bool dmr_breaker_believes(struct dmr_target *c, enum req_op op, sector_t failed);
 
 /* Can the spare be read anywhere? Asked before a block on it is given up. */
