@@ -4,8 +4,8 @@ import subprocess
 from pathlib import Path
 
 from harness import Guest
+from listening import monitor, wait_for, wait_for_metric
 from target import message
-from test_told import monitor, wait_for, wait_for_metric
 
 TOP = Path(__file__).resolve().parents[2]
 

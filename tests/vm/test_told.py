@@ -1,6 +1,5 @@
 """monitor and watch against the real kernel: nothing missed, and asleep when nothing happens."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -8,11 +7,10 @@ from typing import Any
 
 import pytest
 from harness import Guest
+from listening import CALLS, OUT, PID, monitor, told, wait_for, wait_for_metric
 from target import message, status
 
-OUT, ERR, PID = "/tmp/told.out", "/tmp/told.err", "/tmp/told.pid"
-TEXTFILE = "/tmp/told.prom"
-HOOK, CALLS = "/tmp/told-hook", "/tmp/told.calls"
+HOOK = "/tmp/told-hook"
 MEMORY = 40 << 10  # KiB.
 BURST = 10_000
 AT_ONCE = 500  # Ranges in one message.
@@ -21,30 +19,6 @@ NULL = "/sys/devices/virtual/mem/null/uevent"
 
 def create(guest: Guest) -> None:
     guest.dmremapctl("create", "mapped", guest.main, guest.spare, "--yes")
-
-
-@contextmanager
-def monitor(guest: Guest, *options: str, under: str = "") -> Iterator[None]:
-    """The monitor, listening when the block begins, and ended by SIGTERM behind it."""
-    words = " ".join(("dmremapctl monitor --json --textfile", TEXTFILE, *options))
-    guest.run("rm", "-f", OUT, ERR, PID, TEXTFILE, CALLS)
-    job = guest.start_sh(f"echo $$ >{PID}; exec {under} {words} >{OUT} 2>{ERR}", timeout=280)
-    try:
-        guest.sh(f"until grep -qs monitoring {ERR}; do sleep 0.1; done")
-        yield
-    finally:
-        guest.sh(f"kill -TERM $(cat {PID})", check=False)
-    done = job.wait()
-    assert done.rc == 0 and guest.run("cat", ERR).out == "dmremapctl: monitoring\n"
-    assert "dmremap_monitor_up 0\n" in guest.run("cat", TEXTFILE).out
-
-
-def told(guest: Guest) -> list[Any]:
-    return [json.loads(line) for line in guest.run("cat", OUT).out.splitlines()]
-
-
-def wait_for(guest: Guest, action: str, times: int = 1) -> None:
-    guest.sh(f'until [ $(grep -c \'"action": "{action}"\' {OUT}) -ge {times} ]; do sleep 0.1; done')
 
 
 def figures(guest: Guest) -> dict[str, int]:
@@ -70,11 +44,6 @@ def settle(guest: Guest) -> None:
         if now["switches"] == before["switches"]:
             return
         before = now
-
-
-def wait_for_metric(guest: Guest, name: str, value: int) -> None:
-    """Wait for a line of the textfile, which is written right behind the lines."""
-    guest.sh(f"until grep -qxF '{name} {value}' {TEXTFILE}; do sleep 0.1; done")
 
 
 def gaps(events: list[Any]) -> list[Any]:
