@@ -236,8 +236,12 @@ static int dmr_map_bio(struct dm_target *ti, struct bio *bio)
 {
 	struct dmr_target *c = ti->private;
 
-	if (unlikely(bio->bi_opf & (REQ_PREFLUSH | REQ_FUA)))
-		return map_flushing(ti, c, bio);
+	if (unlikely(bio->bi_opf & (REQ_PREFLUSH | REQ_FUA | REQ_POLLED))) {
+		/* Or it ends when its sender asks, who may wait for the worker, which waits for it. */
+		bio->bi_opf &= ~REQ_POLLED;
+		if (bio->bi_opf & (REQ_PREFLUSH | REQ_FUA))
+			return map_flushing(ti, c, bio);
+	}
 	return map_data(ti, c, bio);
 }
 

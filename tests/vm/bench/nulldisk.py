@@ -26,6 +26,7 @@ def null_disk(
     memory: bool = False,
     cache: int = 0,
     queues: int = 1,
+    poll_queues: int = 0,
     speed: Speed = INSTANT,
 ) -> str:
     """A disk that forgets, or one that keeps what is written in ``memory``; gives its path.
@@ -43,6 +44,7 @@ def null_disk(
         echo {memory:d} >memory_backed
         echo {cache} >cache_size
         echo {queues} >submit_queues
+        echo {poll_queues} >poll_queues
         echo {speed.rate} >mbps
         {timer}
         echo 1 >power
