@@ -184,6 +184,7 @@ static void unload_metadata(struct dmr_target *c)
 
 int dmr_activate(struct dmr_target *c)
 {
+	bool again = dmr_meta(c).copies;
 	int r = dm_copy_name_and_uuid(dm_table_get_md(c->ti->table), c->name, c->uuid);
 
 	if (r)
@@ -196,7 +197,10 @@ int dmr_activate(struct dmr_target *c)
 	r = load_metadata(c);
 	dmr_flush_settle(c);
 	if (r) {
-		WRITE_ONCE(c->mode, DMR_FAIL);
+		if (again)
+			dmr_set_mode(c, DMR_FAIL, "its metadata can't be loaded");
+		else
+			WRITE_ONCE(c->mode, DMR_FAIL);
 		unload_metadata(c);
 	} else {
 		/* Before there are readers: then it waits for none. */
@@ -204,6 +208,8 @@ int dmr_activate(struct dmr_target *c)
 		dmr_map_loaded(&c->map, c->main_sectors);
 		dmr_breaker_reset(c);
 		c->in_doubt = false;
+		/* What could not be recorded before. */
+		dmr_txn_commit(c);
 		WRITE_ONCE(c->divert, !dmr_map_empty(&c->map) || c->may_be_old);
 	}
 	mutex_unlock(&c->live);
@@ -229,7 +235,11 @@ void dmr_deactivate(struct dmr_target *c)
 	/* Where it could not be recorded before. */
 	if (dmr_meta(c).needs_check)
 		dmr_metadata_mend(c->md);
-	dmr_flush_settle(c);
+	dmr_metadata_changed(c);
+	dmr_txn_commit(c);
+	if (c->txn->nr_spoilt)
+		DMERR("%s: that a probe spoilt %u blocks of main can't be recorded",
+		      c->name, c->txn->nr_spoilt);
 	unload_metadata(c);
 	mutex_unlock(&c->live);
 	release_spare(c);

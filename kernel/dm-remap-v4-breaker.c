@@ -128,13 +128,9 @@ static void keep(struct dmr_target *c, sector_t at)
 	if (probe(c, 0, REQ_OP_READ, at) && dmr_same_data(c, c->block))
 		return;
 	dmr_txn_spoilt(c, at);
-	if (!dmr_write_to_spare(c, &data, 0, at, c->block))
-		return;
-	DMERR("%s: sector %llu of the main device was lost in a probe",
-	      c->name, (unsigned long long)at);
-	/* What main gives there now, without an error perhaps, nobody has written. */
-	if (!dmr_txn_room(c))
-		dmr_txn_add(c, DMR_REC_PENDING, at, 0, c->block);
+	if (dmr_write_to_spare(c, &data, 0, at, c->block))
+		DMERR("%s: sector %llu of the main device was lost in a probe",
+		      c->name, (unsigned long long)at);
 }
 
 /* Write back what is there; false only if that failed wherever it was tried. */
@@ -143,6 +139,8 @@ static bool writes_anywhere(struct dmr_target *c)
 	unsigned int i, tried = 0;
 	sector_t at;
 
+	if (!dmr_txn_room_for_spoilt(c, PROBES))
+		return true;
 	for (i = 0; i < PROBES; i++) {
 		if (!block_to_try(c, i, NOT_ONE, &at) ||
 		    !dmr_hold_extend(&c->hold, at, c->block) ||

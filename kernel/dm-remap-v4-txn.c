@@ -45,7 +45,6 @@ static void forget_all(struct dmr_txn *txn)
 	txn->nr = 0;
 	txn->merge_from = 0;
 	txn->refused = false;
-	txn->nr_spoilt = 0;
 }
 
 void dmr_txn_destroy(struct dmr_txn *txn)
@@ -143,8 +142,10 @@ static void free_spare_of(struct dmr_target *c, sector_t main, sector_t len)
 
 	for (; len; main += ex.len, len -= ex.len) {
 		dmr_lookup(c, main, len, &ex);
-		if (ex.kind == DMR_REMAP)
-			dmr_space_free(&c->space, ex.spare, ex.len);
+		if (ex.kind != DMR_REMAP)
+			continue;
+		dmr_space_free(&c->space, ex.spare, ex.len);
+		c->full_told = 0;
 	}
 }
 
@@ -268,12 +269,17 @@ static int compact(struct dmr_target *c, bool full)
 		.extents = c->map.nr_remap + c->map.nr_pending,
 		.still = still_so,
 	};
+	int r;
 
 	/* What is pending only because it is in doubt is on disk what it was. */
 	if (c->in_doubt ||
 	    !dmr_metadata_worth_compacting(c->md, &live, c->txn->nr, full))
 		return -ENOSPC;
-	return dmr_metadata_compact(c->md, &live);
+	r = dmr_metadata_compact(c->md, &live);
+	/* What the log gave back is places. */
+	if (!r)
+		c->full_told = 0;
+	return r;
 }
 
 /*
@@ -326,21 +332,23 @@ static void block_in_doubt(struct dmr_target *c, const struct dmr_record *rec,
 /*
  * What a probe has spoilt and no record that is durable speaks of can't be read
  * either: nobody has written what main gives there now, and what went to the spare
- * may be lost with a flush. @commit: that may be recorded by itself. If not, on disk
- * it is what it was.
+ * may be lost with a flush. @commit: that may be recorded by itself. If it can't be, on
+ * disk it is what it was, and the next commit tries again.
  */
 static void block_spoilt(struct dmr_target *c, bool commit)
 {
 	struct dmr_record rec[DMR_MAX_EXTRA];
+	struct dmr_txn *txn = c->txn;
 	unsigned int i, nr = 0, done = 0;
 	struct dmr_extent ex;
 
-	for (i = 0; i < c->txn->nr_spoilt; i++) {
-		dmr_lookup(c, c->txn->spoilt[i], c->block, &ex);
-		if (ex.kind == DMR_LINEAR)
-			rec[nr++] = new_record(DMR_REC_PENDING, c->txn->spoilt[i],
+	for (i = 0; i < txn->nr_spoilt; i++) {
+		dmr_lookup(c, txn->spoilt[i], c->block, &ex);
+		if (ex.kind != DMR_REMAP)
+			rec[nr++] = new_record(DMR_REC_PENDING, txn->spoilt[i],
 					       0, c->block);
 	}
+	txn->nr_spoilt = 0;
 	if (!nr)
 		return;
 	if (commit) {
@@ -349,12 +357,20 @@ static void block_spoilt(struct dmr_target *c, bool commit)
 	}
 	for (i = 0; i < done; i++)
 		publish(c, &rec[i]);
-	if (done < nr)
-		block_in_doubt(c, rec + done, nr - done);
+	block_in_doubt(c, rec + done, nr - done);
+	for (; i < nr; i++)
+		dmr_txn_spoilt(c, rec[i].main);
 }
 
 /* A change can split a leaf at each end, a long one at each cut. */
 #define SPLITS	4
+
+bool dmr_txn_room_for_spoilt(struct dmr_target *c, unsigned int nr)
+{
+	nr += c->txn->nr_spoilt;
+	return nr <= ARRAY_SIZE(c->txn->spoilt) &&
+	       !dmr_map_reserve(&c->map, SPLITS * nr);
+}
 
 void dmr_txn_refill(struct dmr_target *c)
 {
@@ -367,12 +383,13 @@ int dmr_txn_sync(struct dmr_target *c)
 {
 	struct dmr_txn *txn = c->txn;
 	unsigned int done = 0, i;
-	bool doubt = false, reserved;
+	bool doubt = false;
 	int r;
 
-	reserved = !dmr_map_reserve(&c->map, SPLITS * (txn->nr + txn->nr_spoilt));
-	r = !reserved ? -ENOMEM : txn->refused ? -EINVAL : 0;
-	if (!r)
+	r = dmr_map_reserve(&c->map, SPLITS * (txn->nr + txn->nr_spoilt));
+	if (txn->refused)
+		r = -EINVAL;
+	if (!r && txn->nr)
 		r = commit_or_mend(c, &done, &doubt);
 	for (i = 0; i < done; i++)
 		publish(c, &txn->rec[i]);
@@ -381,7 +398,8 @@ int dmr_txn_sync(struct dmr_target *c)
 		block_in_doubt(c, txn->rec + done, txn->nr - done);
 	else if (r)
 		dmr_txn_rollback(c, done, txn->nr);
-	if (reserved || !dmr_map_reserve(&c->map, SPLITS * txn->nr_spoilt))
+	/* Without room they are pending already: there was some when they were probed. */
+	if (dmr_txn_room_for_spoilt(c, 0))
 		block_spoilt(c, !doubt);
 	forget_all(txn);
 	tell_fill(c);

@@ -85,7 +85,7 @@ struct dmr_txn {
 	unsigned int merge_from;	/* earlier records belong to other bios */
 	bool refused;			/* one is of parts of blocks: no commit */
 	unsigned int nr_spoilt;
-	sector_t spoilt[DMR_MAX_EXTRA];	/* by probes, which hold no more than that */
+	sector_t spoilt[DMR_MAX_EXTRA];	/* by probes, and not recorded yet */
 	bool own_error;			/* no place on the spare, or no memory for a record */
 	struct dmr_record *rec;		/* first[], or larger if one bio needs it */
 	struct dmr_record first[DMR_TXN_RECORDS];
@@ -365,9 +365,13 @@ int dmr_txn_room(struct dmr_target *c);
 void dmr_txn_add(struct dmr_target *c, enum dmr_record_kind kind, sector_t main,
 		 sector_t spare, sector_t len);
 
+/* Room for so many more, and memory to make them pending. Before they are spoilt. */
+bool dmr_txn_room_for_spoilt(struct dmr_target *c, unsigned int nr);
+
 /*
  * What main has in the block at @at is not what was written. Whatever becomes of
- * the records, it is not to be read from there.
+ * the records, it is not to be read from there: it is pending until a commit records
+ * that, or that it lives elsewhere.
  */
 void dmr_txn_spoilt(struct dmr_target *c, sector_t at);
 

@@ -66,6 +66,33 @@ def test_what_was_lost_while_the_device_was_suspended_is_told(guest: Guest) -> N
     guest.write(device, 1000, sector_of(1))
 
 
+def test_what_suspending_mended_is_told(guest: Guest) -> None:
+    create(guest)
+    fail_copies(guest.machine, [0, 2, 4])
+    assert refused(guest, "remap", 1000)
+    assert (status(guest).valid, status(guest).mode) == (2, "ro")
+    guest.machine.spare.heal()
+    with events(guest) as told:
+        guest.sh("dmsetup suspend mapped; dmsetup resume mapped")
+        told("COPY_MENDED")
+        told("MODE")
+
+
+def test_that_a_device_can_t_be_resumed_is_told(guest: Guest) -> None:
+    create(guest)
+    guest.run("dmsetup", "suspend", "mapped")
+    guest.machine.spare.die(on="read")
+    with events(guest) as told:
+        assert guest.run("dmsetup", "resume", "mapped", check=False).rc != 0
+        told("MODE")
+    assert status(guest).mode == "Fail"
+    guest.machine.spare.revive()
+    with events(guest) as told:
+        guest.run("dmsetup", "resume", "mapped")
+        told("MODE")
+    assert status(guest).mode == "rw"
+
+
 @pytest.mark.parametrize("copies", [[0, 2, 4], [0, 1, 3], [1, 2, 3], [0, 1, 2, 3, 4]], ids=str)
 def test_without_a_majority_nothing_new_is_remapped(guest: Guest, copies: list[int]) -> None:
     box = guest.machine

@@ -259,6 +259,11 @@ def test_that_the_last_place_is_taken_is_told_before_a_bad_block_needs_one(guest
         assert message(guest, "remap", 0, 2048) == "Remapped 2048 sectors"
         told("SPARE_FULL")
     assert status(guest).errors == ("spare_full",)
+    # And each time anew.
+    message(guest, "unmap", 8, 8)
+    with events(guest) as told:
+        message(guest, "remap", 5000, 8)
+        told("SPARE_FULL")
 
 
 def test_a_spare_exhausted_by_its_own_bad_sectors_loads_again(guest: Guest) -> None:
@@ -412,6 +417,37 @@ def test_what_a_probe_spoilt_is_not_forgotten_with_a_commit_that_fails(guest: Gu
     box.main.spoil([])
     assert pending(extents(guest)) == probed and remapped(extents(guest)) == []
     remove(guest)
+    create(guest)
+    assert pending(extents(guest)) == probed
+
+
+@pytest.mark.parametrize("then", ["commit", "suspend", "resume"])
+def test_what_a_probe_spoilt_is_recorded_as_soon_as_that_can_be(guest: Guest, then: str) -> None:
+    box = guest.machine
+    device = create(guest)
+    size = int(guest.run("blockdev", "--getsz", guest.main).out)
+    probed = [(size - 1) // 4 * i for i in range(5)]
+    box.main.die(on="write", flush=False)
+    box.main.spoil(probed)
+    box.spare.die(on=None)
+    with pytest.raises(OSError, match="Input/output error"):
+        guest.write(device, 16_384, pattern(2, 8))
+    box.main.revive()
+    box.main.spoil([])
+    assert pending(extents(guest)) == probed
+    if then == "resume":
+        guest.run("dmsetup", "suspend", "mapped")
+        box.spare.revive()
+        guest.run("dmsetup", "resume", "mapped")
+        assert pending(extents(guest)) == probed
+    box.spare.revive()
+    if then == "suspend":
+        guest.run("dmsetup", "suspend", "mapped")
+    if then == "commit":
+        message(guest, "rearm")
+        message(guest, "remap", 5000)
+    box.power_cut(seed=1)
+    guest = box.boot()
     create(guest)
     assert pending(extents(guest)) == probed
 
