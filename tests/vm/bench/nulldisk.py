@@ -34,6 +34,7 @@ def null_disk(
     With a write cache of ``cache`` MiB it knows flushes.
     """
     timer = f"echo 2 >irqmode; echo {speed.latency} >completion_nsec" if speed.latency else ""
+    poll = f"echo {poll_queues} >poll_queues" if poll_queues else ""
     guest.sh(
         f"""
         modprobe null_blk nr_devices=0
@@ -44,7 +45,7 @@ def null_disk(
         echo {memory:d} >memory_backed
         echo {cache} >cache_size
         echo {queues} >submit_queues
-        echo {poll_queues} >poll_queues
+        {poll}
         echo {speed.rate} >mbps
         {timer}
         echo 1 >power
