@@ -99,7 +99,7 @@ static void note_loaded(struct dmr_target *c)
 
 static int load_metadata(struct dmr_target *c)
 {
-	bool again = dmr_meta(c).copies;
+	bool again = dmr_meta(c).copies || c->mode == DMR_FAIL;
 	struct dmr_meta_params params = {
 		.bufio = c->bufio,
 		.bdev = c->spare->bdev,
@@ -158,10 +158,11 @@ static int load_metadata(struct dmr_target *c)
 	}
 	mode = c->read_only || c->may_be_old ||
 	       c->meta.valid < c->meta.copies / 2 + 1 ? DMR_RO : DMR_RW;
-	if (again)
-		dmr_set_mode(c, mode, "so it came back from being suspended");
-	else
+	/* What the table says is no news. */
+	if (c->read_only && !again)
 		WRITE_ONCE(c->mode, mode);
+	else
+		dmr_set_mode(c, mode, "so it was found when it was resumed");
 
 	dmr_metadata_get_soft(c->md, &soft);
 	WRITE_ONCE(c->count.read_errors, soft.read_errors);
@@ -184,7 +185,6 @@ static void unload_metadata(struct dmr_target *c)
 
 int dmr_activate(struct dmr_target *c)
 {
-	bool again = dmr_meta(c).copies;
 	int r = dm_copy_name_and_uuid(dm_table_get_md(c->ti->table), c->name, c->uuid);
 
 	if (r)
@@ -197,10 +197,7 @@ int dmr_activate(struct dmr_target *c)
 	r = load_metadata(c);
 	dmr_flush_settle(c);
 	if (r) {
-		if (again)
-			dmr_set_mode(c, DMR_FAIL, "its metadata can't be loaded");
-		else
-			WRITE_ONCE(c->mode, DMR_FAIL);
+		dmr_set_mode(c, DMR_FAIL, "its metadata can't be loaded");
 		unload_metadata(c);
 	} else {
 		/* Before there are readers: then it waits for none. */
@@ -209,6 +206,7 @@ int dmr_activate(struct dmr_target *c)
 		dmr_breaker_reset(c);
 		c->in_doubt = false;
 		/* What could not be recorded before. */
+		dmr_flush_mark(c, DMR_SPARE);
 		dmr_txn_commit(c);
 		WRITE_ONCE(c->divert, !dmr_map_empty(&c->map) || c->may_be_old);
 	}
@@ -231,15 +229,18 @@ void dmr_deactivate(struct dmr_target *c)
 	dmr_sysfs_remove(c);
 	/* Messages may still come, and find the device suspended. */
 	mutex_lock(&c->live);
-	dmr_save_soft(c);
 	/* Where it could not be recorded before. */
-	if (dmr_meta(c).needs_check)
+	if (dmr_meta(c).needs_check || c->txn->nr_spoilt)
 		dmr_metadata_mend(c->md);
+	if (!dmr_metadata_in_doubt(c->md))
+		WRITE_ONCE(c->may_be_old, false);
 	dmr_metadata_changed(c);
+	dmr_flush_mark(c, DMR_SPARE);
 	dmr_txn_commit(c);
 	if (c->txn->nr_spoilt)
 		DMERR("%s: that a probe spoilt %u blocks of main can't be recorded",
 		      c->name, c->txn->nr_spoilt);
+	dmr_save_soft(c);
 	unload_metadata(c);
 	mutex_unlock(&c->live);
 	release_spare(c);

@@ -237,7 +237,7 @@ static int dmr_map_bio(struct dm_target *ti, struct bio *bio)
 	struct dmr_target *c = ti->private;
 
 	if (unlikely(bio->bi_opf & (REQ_PREFLUSH | REQ_FUA | REQ_POLLED))) {
-		/* Or it ends when its sender asks, who may wait for the worker, which waits for it. */
+		/* Else its sender would have to ask for its end, and may be waiting for ours. */
 		bio->bi_opf &= ~REQ_POLLED;
 		if (bio->bi_opf & (REQ_PREFLUSH | REQ_FUA))
 			return map_flushing(ti, c, bio);

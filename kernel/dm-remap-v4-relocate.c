@@ -156,11 +156,13 @@ static void do_pending(struct dmr_target *c, struct dmr_request *req)
 {
 	sector_t sector = req->sector, len = req->len;
 	struct dmr_extent ex;
+	bool recorded;
 
 	for (; len && !req->result; sector += ex.len, len -= ex.len) {
 		dmr_lookup(c, sector, len, &ex);
-		/* What is pending only because it is in doubt has no record. */
-		if (ex.kind == DMR_REMAP || (ex.kind == DMR_PENDING && !c->in_doubt))
+		/* What is pending for want of a commit has no record. */
+		recorded = !c->in_doubt && !c->txn->nr_spoilt;
+		if (ex.kind == DMR_REMAP || (ex.kind == DMR_PENDING && recorded))
 			continue;
 		if (dmr_txn_room(c)) {
 			refuse(req, -ENOMEM, "out of memory");
@@ -296,7 +298,9 @@ static void do_sync(struct dmr_target *c, struct dmr_request *req)
 		return;
 	}
 	c->soft_dirty = true;
-	if (dmr_save_soft(c) || dmr_txn_sync(c))
+	/* The commit may have counted sectors that are lost. */
+	if (dmr_save_soft(c) || dmr_txn_sync(c) || c->txn->nr_spoilt ||
+	    (c->soft_dirty && dmr_save_soft(c)))
 		refuse(req, -EIO, "the metadata can't be written");
 }
 

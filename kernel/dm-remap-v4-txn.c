@@ -149,8 +149,20 @@ static void free_spare_of(struct dmr_target *c, sector_t main, sector_t len)
 	}
 }
 
+/* It is known on disk that they are not to be read from main. */
+static void forget_spoilt(struct dmr_txn *txn, sector_t sector, sector_t len)
+{
+	unsigned int i;
+
+	for (i = txn->nr_spoilt; i-- > 0;)
+		if (txn->spoilt[i] - sector < len)
+			txn->spoilt[i] = txn->spoilt[--txn->nr_spoilt];
+}
+
 static void publish(struct dmr_target *c, const struct dmr_record *r)
 {
+	if (r->kind == DMR_REC_REMAP || r->kind == DMR_REC_PENDING)
+		forget_spoilt(c->txn, r->main, r->sectors);
 	switch (r->kind) {
 	case DMR_REC_REMAP:
 		/* The old place, if any, has a bad-spare record of its own. */
@@ -262,7 +274,7 @@ static sector_t still_so(void *context, const struct dmr_record *rec,
 }
 
 /* Win room in the log, if there is any to be won. */
-static int compact(struct dmr_target *c, bool full)
+static int compact(struct dmr_target *c, unsigned int nr, bool full)
 {
 	struct dmr_live live = {
 		.context = c,
@@ -273,7 +285,7 @@ static int compact(struct dmr_target *c, bool full)
 
 	/* What is pending only because it is in doubt is on disk what it was. */
 	if (c->in_doubt ||
-	    !dmr_metadata_worth_compacting(c->md, &live, c->txn->nr, full))
+	    !dmr_metadata_worth_compacting(c->md, &live, nr, full))
 		return -ENOSPC;
 	r = dmr_metadata_compact(c->md, &live);
 	/* What the log gave back is places. */
@@ -286,26 +298,25 @@ static int compact(struct dmr_target *c, bool full)
  * A failed commit is undone on disk, and tried once more if that went well. Else
  * @doubt: a header on disk may name these records, now or once its copy is back.
  */
-static int commit_or_mend(struct dmr_target *c, unsigned int *done, bool *doubt)
+static int commit_or_mend(struct dmr_target *c, const struct dmr_record *rec,
+			  unsigned int nr, unsigned int *done, bool *doubt)
 {
 	bool before = dmr_metadata_in_doubt(c->md);
-	struct dmr_txn *txn = c->txn;
 	unsigned int again = 0;
-	int r = compact(c, false);
+	int r = compact(c, nr, false);
 
 	/* If the log can't be compacted it may still grow. */
 	if (r != -EIO && r != -EREMOTEIO)
-		r = dmr_metadata_commit(c->md, txn->rec, txn->nr, done);
+		r = dmr_metadata_commit(c->md, rec, nr, done);
 	if (r == -ENOSPC) {
-		r = compact(c, true);
+		r = compact(c, nr, true);
 		if (!r)
-			r = dmr_metadata_commit(c->md, txn->rec, txn->nr, done);
+			r = dmr_metadata_commit(c->md, rec, nr, done);
 	}
 	if (r == -EIO) {
 		dmr_metadata_mend(c->md);
 		before = before && dmr_metadata_in_doubt(c->md);
-		r = dmr_metadata_commit(c->md, txn->rec + *done, txn->nr - *done,
-					&again);
+		r = dmr_metadata_commit(c->md, rec + *done, nr - *done, &again);
 		*done += again;
 	}
 	if (r == -EIO)
@@ -329,39 +340,6 @@ static void block_in_doubt(struct dmr_target *c, const struct dmr_record *rec,
 				    DMR_PENDING, 0);
 }
 
-/*
- * What a probe has spoilt and no record that is durable speaks of can't be read
- * either: nobody has written what main gives there now, and what went to the spare
- * may be lost with a flush. @commit: that may be recorded by itself. If it can't be, on
- * disk it is what it was, and the next commit tries again.
- */
-static void block_spoilt(struct dmr_target *c, bool commit)
-{
-	struct dmr_record rec[DMR_MAX_EXTRA];
-	struct dmr_txn *txn = c->txn;
-	unsigned int i, nr = 0, done = 0;
-	struct dmr_extent ex;
-
-	for (i = 0; i < txn->nr_spoilt; i++) {
-		dmr_lookup(c, txn->spoilt[i], c->block, &ex);
-		if (ex.kind != DMR_REMAP)
-			rec[nr++] = new_record(DMR_REC_PENDING, txn->spoilt[i],
-					       0, c->block);
-	}
-	txn->nr_spoilt = 0;
-	if (!nr)
-		return;
-	if (commit) {
-		dmr_metadata_commit(c->md, rec, nr, &done);
-		dmr_metadata_changed(c);
-	}
-	for (i = 0; i < done; i++)
-		publish(c, &rec[i]);
-	block_in_doubt(c, rec + done, nr - done);
-	for (; i < nr; i++)
-		dmr_txn_spoilt(c, rec[i].main);
-}
-
 /* A change can split a leaf at each end, a long one at each cut. */
 #define SPLITS	4
 
@@ -370,6 +348,39 @@ bool dmr_txn_room_for_spoilt(struct dmr_target *c, unsigned int nr)
 	nr += c->txn->nr_spoilt;
 	return nr <= ARRAY_SIZE(c->txn->spoilt) &&
 	       !dmr_map_reserve(&c->map, SPLITS * nr);
+}
+
+static bool may_record(struct dmr_target *c)
+{
+	struct dmr_meta_status meta = dmr_meta(c);
+
+	return !c->read_only && !c->may_be_old && meta.valid > meta.copies / 2;
+}
+
+/*
+ * What a probe has spoilt and no record that is durable speaks of can't be read
+ * either: nobody has written what main gives there now, and what went to the spare
+ * may be lost with a flush. If it can't be recorded, on disk it is what it was, and
+ * the next commit tries again.
+ */
+static void record_spoilt(struct dmr_target *c)
+{
+	unsigned int i, nr = c->txn->nr_spoilt, done = 0;
+	struct dmr_record rec[DMR_MAX_EXTRA];
+	bool doubt;
+
+	/* Without room they are pending already: there was some when they were probed. */
+	if (!dmr_txn_room_for_spoilt(c, 0))
+		return;
+	for (i = 0; i < nr; i++)
+		rec[i] = new_record(DMR_REC_PENDING, c->txn->spoilt[i], 0, c->block);
+	if (nr && may_record(c))
+		commit_or_mend(c, rec, nr, &done, &doubt);
+	for (i = 0; i < done; i++)
+		publish(c, &rec[i]);
+	for (; i < nr; i++)
+		dmr_map_set(&c->map, rec[i].main, c->block, DMR_PENDING, 0);
+	c->soft_dirty |= done;
 }
 
 void dmr_txn_refill(struct dmr_target *c)
@@ -389,8 +400,8 @@ int dmr_txn_sync(struct dmr_target *c)
 	r = dmr_map_reserve(&c->map, SPLITS * (txn->nr + txn->nr_spoilt));
 	if (txn->refused)
 		r = -EINVAL;
-	if (!r && txn->nr)
-		r = commit_or_mend(c, &done, &doubt);
+	if (!r)
+		r = commit_or_mend(c, txn->rec, txn->nr, &done, &doubt);
 	for (i = 0; i < done; i++)
 		publish(c, &txn->rec[i]);
 	/* What was durable before a failure stays; the rest is undone. */
@@ -398,9 +409,7 @@ int dmr_txn_sync(struct dmr_target *c)
 		block_in_doubt(c, txn->rec + done, txn->nr - done);
 	else if (r)
 		dmr_txn_rollback(c, done, txn->nr);
-	/* Without room they are pending already: there was some when they were probed. */
-	if (dmr_txn_room_for_spoilt(c, 0))
-		block_spoilt(c, !doubt);
+	record_spoilt(c);
 	forget_all(txn);
 	tell_fill(c);
 	return r;
@@ -408,5 +417,10 @@ int dmr_txn_sync(struct dmr_target *c)
 
 int dmr_txn_commit(struct dmr_target *c)
 {
-	return c->txn->nr || c->txn->nr_spoilt ? dmr_txn_sync(c) : 0;
+	if (c->txn->nr)
+		return dmr_txn_sync(c);
+	/* Nor are there any metadata while the device is suspended. */
+	if (c->txn->nr_spoilt && c->md)
+		record_spoilt(c);
+	return 0;
 }

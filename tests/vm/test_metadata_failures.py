@@ -78,9 +78,12 @@ def test_what_suspending_mended_is_told(guest: Guest) -> None:
         told("MODE")
 
 
-def test_that_a_device_can_t_be_resumed_is_told(guest: Guest) -> None:
+@pytest.mark.parametrize("reload", [False, True], ids=["resume", "reload"])
+def test_that_a_device_can_t_be_resumed_is_told(guest: Guest, reload: bool) -> None:
     create(guest)
     guest.run("dmsetup", "suspend", "mapped")
+    if reload:
+        guest.sh('dmsetup reload mapped --table "$(dmsetup table mapped)"')
     guest.machine.spare.die(on="read")
     with events(guest) as told:
         assert guest.run("dmsetup", "resume", "mapped", check=False).rc != 0

@@ -53,6 +53,14 @@ def test_removal_saves_them_and_a_remap_does_not_wait_for_autosave(guest: Guest)
     assert counter(guest, "active_mappings") == 1
 
 
+def test_sync_commits_although_there_is_nothing_new(guest: Guest) -> None:
+    """What was left half done is done then, or refused."""
+    create(guest)
+    first, second = (guest.run("dmsetup", "message", "soft", "0", "sync").out for _ in range(2))
+    assert first.startswith("Saved, sequence ") and second.startswith("Saved, sequence ")
+    assert int(second.split()[-1]) > int(first.split()[-1])
+
+
 def test_the_interval_is_checked(guest: Guest) -> None:
     for wrong in ("0", "3601", "x"):
         done = guest.sh(f"echo {wrong} > {PARAMETERS}dm_remap_autosave_interval", check=False)

@@ -421,7 +421,7 @@ def test_what_a_probe_spoilt_is_not_forgotten_with_a_commit_that_fails(guest: Gu
     assert pending(extents(guest)) == probed
 
 
-@pytest.mark.parametrize("then", ["commit", "suspend", "resume"])
+@pytest.mark.parametrize("then", ["commit", "suspend", "resume", "repair"])
 def test_what_a_probe_spoilt_is_recorded_as_soon_as_that_can_be(guest: Guest, then: str) -> None:
     box = guest.machine
     device = create(guest)
@@ -435,17 +435,28 @@ def test_what_a_probe_spoilt_is_recorded_as_soon_as_that_can_be(guest: Guest, th
     box.main.revive()
     box.main.spoil([])
     assert pending(extents(guest)) == probed
-    if then == "resume":
+    if then in ("resume", "repair"):
         guest.run("dmsetup", "suspend", "mapped")
+        assert refused(guest, "remap", 5000)
         box.spare.revive()
+        box.spare.die(on="write" if then == "repair" else None, flush=False)
         guest.run("dmsetup", "resume", "mapped")
         assert pending(extents(guest)) == probed
-    box.spare.revive()
-    if then == "suspend":
-        guest.run("dmsetup", "suspend", "mapped")
+        assert status(guest).mode == ("ro" if then == "repair" else "rw")
+        box.spare.revive()
+    if then == "repair":
+        message(guest, "repair")
     if then == "commit":
         message(guest, "rearm")
+        assert refused(guest, "pending", probed[1])
+    box.spare.revive()
+    if then in ("suspend", "repair"):
+        guest.run("dmsetup", "suspend", "mapped")
+    if then == "commit":
+        if status(guest).mode == "ro":
+            message(guest, "repair")
         message(guest, "remap", 5000)
+        assert status(guest).lost == len(probed)
     box.power_cut(seed=1)
     guest = box.boot()
     create(guest)
