@@ -95,6 +95,8 @@ static void note_loaded(struct dmr_target *c)
 	tell_loaded(c);
 	if (c->meta.valid < before.valid)
 		dmr_event(c, DMR_EV_COPY_LOST, 0, 0);
+	else if (before.copies && c->meta.valid > before.valid)
+		dmr_event(c, DMR_EV_COPY_MENDED, 0, 0);
 }
 
 static int load_metadata(struct dmr_target *c)
@@ -196,18 +198,18 @@ int dmr_activate(struct dmr_target *c)
 	mutex_lock(&c->live);
 	r = load_metadata(c);
 	dmr_flush_settle(c);
-	if (r) {
-		dmr_set_mode(c, DMR_FAIL, "its metadata can't be loaded");
-		unload_metadata(c);
-	} else {
+	if (!r) {
 		/* Before there are readers: then it waits for none. */
 		dmr_txn_refill(c);
 		dmr_map_loaded(&c->map, c->main_sectors);
 		dmr_breaker_reset(c);
 		c->in_doubt = false;
-		/* What could not be recorded before. */
-		dmr_flush_mark(c, DMR_SPARE);
-		dmr_txn_commit(c);
+		r = dmr_txn_resume(c);
+	}
+	if (r) {
+		dmr_set_mode(c, DMR_FAIL, "its metadata can't be loaded");
+		unload_metadata(c);
+	} else {
 		WRITE_ONCE(c->divert, !dmr_map_empty(&c->map) || c->may_be_old);
 	}
 	mutex_unlock(&c->live);

@@ -161,7 +161,7 @@ static void do_pending(struct dmr_target *c, struct dmr_request *req)
 	for (; len && !req->result; sector += ex.len, len -= ex.len) {
 		dmr_lookup(c, sector, len, &ex);
 		/* What is pending for want of a commit has no record. */
-		recorded = !c->in_doubt && !c->txn->nr_spoilt;
+		recorded = !c->in_doubt && !dmr_txn_is_spoilt(c, sector, ex.len);
 		if (ex.kind == DMR_REMAP || (ex.kind == DMR_PENDING && recorded))
 			continue;
 		if (dmr_txn_room(c)) {
@@ -336,6 +336,8 @@ static void do_repair(struct dmr_target *c, struct dmr_request *req)
 	if (c->mode == DMR_RO && !c->read_only && !dmr_metadata_in_doubt(c->md) &&
 	    c->meta.valid >= c->meta.copies / 2 + 1)
 		dmr_set_mode(c, DMR_RW, "a majority of the copies is whole again");
+	/* What could not be recorded before. */
+	dmr_txn_commit(c);
 }
 
 static void clear_stats(struct dmr_target *c)

@@ -281,6 +281,7 @@ static int compact(struct dmr_target *c, unsigned int nr, bool full)
 		.extents = c->map.nr_remap + c->map.nr_pending,
 		.still = still_so,
 	};
+	u64 used = c->space.used;
 	int r;
 
 	/* What is pending only because it is in doubt is on disk what it was. */
@@ -288,8 +289,7 @@ static int compact(struct dmr_target *c, unsigned int nr, bool full)
 	    !dmr_metadata_worth_compacting(c->md, &live, nr, full))
 		return -ENOSPC;
 	r = dmr_metadata_compact(c->md, &live);
-	/* What the log gave back is places. */
-	if (!r)
+	if (c->space.used < used)
 		c->full_told = 0;
 	return r;
 }
@@ -381,6 +381,37 @@ static void record_spoilt(struct dmr_target *c)
 	for (; i < nr; i++)
 		dmr_map_set(&c->map, rec[i].main, c->block, DMR_PENDING, 0);
 	c->soft_dirty |= done;
+}
+
+bool dmr_txn_is_spoilt(const struct dmr_target *c, sector_t sector, sector_t len)
+{
+	const struct dmr_txn *txn = c->txn;
+	unsigned int i;
+
+	for (i = 0; i < txn->nr_spoilt; i++)
+		if (txn->spoilt[i] - sector < len)
+			return true;
+	return false;
+}
+
+int dmr_txn_resume(struct dmr_target *c)
+{
+	struct dmr_txn *txn = c->txn;
+	struct dmr_extent ex;
+	unsigned int i;
+
+	if (!txn->nr_spoilt)
+		return 0;
+	if (!dmr_txn_room_for_spoilt(c, 0))
+		return -ENOMEM;
+	for (i = c->may_be_old ? 0 : txn->nr_spoilt; i-- > 0;) {
+		dmr_lookup(c, txn->spoilt[i], c->block, &ex);
+		if (ex.kind != DMR_LINEAR)
+			txn->spoilt[i] = txn->spoilt[--txn->nr_spoilt];
+	}
+	dmr_flush_mark(c, DMR_SPARE);
+	record_spoilt(c);
+	return 0;
 }
 
 void dmr_txn_refill(struct dmr_target *c)

@@ -171,7 +171,7 @@ struct dmr_target {
 	struct bio *bounce[2];		/* pages of their own, never submitted */
 	bool requests_first;		/* bios were in the way in the last round */
 	bool soft_dirty;
-	bool in_doubt;			/* the map has what the log has not */
+	bool in_doubt;			/* blocks are pending whose records may live */
 	bool nearly_full_told;
 	u64 full_told;			/* space.used when SPARE_FULL was told */
 	unsigned int write_run;		/* blocks in a row that main refused ... */
@@ -387,9 +387,19 @@ static inline bool dmr_txn_worth(const struct dmr_target *c)
 	return c->txn->nr >= DMR_TXN_RECORDS / 2;
 }
 
+/* Does any of these lie there, and no record that is durable says so? */
+bool dmr_txn_is_spoilt(const struct dmr_target *c, sector_t sector, sector_t len);
+
+/*
+ * Behind a load: what could not be recorded before, unless the log turned out to
+ * say more. -ENOMEM: then they would be read from main.
+ */
+int dmr_txn_resume(struct dmr_target *c);
+
 /*
  * Make the records durable, then visible. On failure nothing that is not
- * durable becomes visible and the places on the spare are given back.
+ * durable becomes visible and the places on the spare are given back; but what is
+ * spoilt is pending either way, and no failure.
  */
 int dmr_txn_commit(struct dmr_target *c);
 

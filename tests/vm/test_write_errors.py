@@ -450,7 +450,7 @@ def test_what_a_probe_spoilt_is_recorded_as_soon_as_that_can_be(guest: Guest, th
         message(guest, "rearm")
         assert refused(guest, "pending", probed[1])
     box.spare.revive()
-    if then in ("suspend", "repair"):
+    if then == "suspend":
         guest.run("dmsetup", "suspend", "mapped")
     if then == "commit":
         if status(guest).mode == "ro":
