@@ -338,6 +338,8 @@ static void do_repair(struct dmr_target *c, struct dmr_request *req)
 		dmr_set_mode(c, DMR_RW, "a majority of the copies is whole again");
 	/* What could not be recorded before. */
 	dmr_txn_commit(c);
+	if (!req->result && c->txn->nr_spoilt)
+		refuse(req, -EIO, "a copy of the metadata can't be written");
 }
 
 static void clear_stats(struct dmr_target *c)

@@ -149,7 +149,7 @@ static void free_spare_of(struct dmr_target *c, sector_t main, sector_t len)
 	}
 }
 
-/* It is known on disk that they are not to be read from main. */
+/* That they are not to be read from main is on disk, or what was written there again. */
 static void forget_spoilt(struct dmr_txn *txn, sector_t sector, sector_t len)
 {
 	unsigned int i;
@@ -161,7 +161,7 @@ static void forget_spoilt(struct dmr_txn *txn, sector_t sector, sector_t len)
 
 static void publish(struct dmr_target *c, const struct dmr_record *r)
 {
-	if (r->kind == DMR_REC_REMAP || r->kind == DMR_REC_PENDING)
+	if (r->kind != DMR_REC_BAD_SPARE)
 		forget_spoilt(c->txn, r->main, r->sectors);
 	switch (r->kind) {
 	case DMR_REC_REMAP:
@@ -365,15 +365,24 @@ static bool may_record(struct dmr_target *c)
  */
 static void record_spoilt(struct dmr_target *c)
 {
-	unsigned int i, nr = c->txn->nr_spoilt, done = 0;
+	unsigned int i, nr = 0, done = 0;
 	struct dmr_record rec[DMR_MAX_EXTRA];
+	struct dmr_txn *txn = c->txn;
+	struct dmr_extent ex;
 	bool doubt;
 
 	/* Without room they are pending already: there was some when they were probed. */
 	if (!dmr_txn_room_for_spoilt(c, 0))
 		return;
-	for (i = 0; i < nr; i++)
-		rec[i] = new_record(DMR_REC_PENDING, c->txn->spoilt[i], 0, c->block);
+	for (i = txn->nr_spoilt; i-- > 0;) {
+		dmr_lookup(c, txn->spoilt[i], c->block, &ex);
+		/* A load has found a commit that failed; it may be the last to find it. */
+		if (ex.kind != DMR_REMAP)
+			rec[nr++] = new_record(DMR_REC_PENDING, txn->spoilt[i],
+					       0, c->block);
+		else if (!dmr_metadata_in_doubt(c->md))
+			forget_spoilt(txn, txn->spoilt[i], c->block);
+	}
 	if (nr && may_record(c))
 		commit_or_mend(c, rec, nr, &done, &doubt);
 	for (i = 0; i < done; i++)
@@ -404,10 +413,10 @@ int dmr_txn_resume(struct dmr_target *c)
 		return 0;
 	if (!dmr_txn_room_for_spoilt(c, 0))
 		return -ENOMEM;
-	for (i = c->may_be_old ? 0 : txn->nr_spoilt; i-- > 0;) {
+	for (i = dmr_metadata_in_doubt(c->md) ? 0 : txn->nr_spoilt; i-- > 0;) {
 		dmr_lookup(c, txn->spoilt[i], c->block, &ex);
 		if (ex.kind != DMR_LINEAR)
-			txn->spoilt[i] = txn->spoilt[--txn->nr_spoilt];
+			forget_spoilt(txn, txn->spoilt[i], c->block);
 	}
 	dmr_flush_mark(c, DMR_SPARE);
 	record_spoilt(c);
