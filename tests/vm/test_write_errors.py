@@ -383,21 +383,27 @@ def test_a_block_that_a_probe_spoils_is_kept_on_the_spare(guest: Guest) -> None:
         assert guest.read(device, sector) == pattern(i, 1)
 
 
-def test_a_block_that_a_probe_spoils_and_nobody_can_keep_is_pending(guest: Guest) -> None:
-    """The spare has room for the failed blocks alone, and these go back to main."""
-    box = guest.machine
-    guest.run("dmsetup", "create", "small", "--table", f"0 {SPARE_DATA + 8} linear {guest.spare} 0")
-    device = create(guest, spare="/dev/mapper/small")
+def spoil_by_probes(guest: Guest, device: str) -> list[int]:
+    """Main refuses each write for a while, and each probe spoils its block; these sectors."""
+    main = guest.machine.main
     size = int(guest.run("blockdev", "--getsz", guest.main).out)
     probed = [(size - 1) // 4 * i for i in range(5)]
-    box.main.die(on="write", flush=False)
-    box.main.spoil(probed)
+    main.die(on="write", flush=False)
+    main.spoil(probed)
     with pytest.raises(OSError, match="Input/output error"):
         guest.write(device, 16_384, pattern(2, 8))
+    main.revive()
+    main.spoil([])
+    return probed
+
+
+def test_a_block_that_a_probe_spoils_and_nobody_can_keep_is_pending(guest: Guest) -> None:
+    """The spare has room for the failed blocks alone, and these go back to main."""
+    guest.run("dmsetup", "create", "small", "--table", f"0 {SPARE_DATA + 8} linear {guest.spare} 0")
+    device = create(guest, spare="/dev/mapper/small")
+    probed = spoil_by_probes(guest, device)
     assert status(guest).errors == ("breaker",)
     # Main would give them again now, and not what was written there.
-    box.main.revive()
-    box.main.spoil([])
     assert pending(extents(guest)) == probed and remapped(extents(guest)) == []
     assert guest.failing(device, probed[1], 1) == [probed[1]]
 
@@ -406,15 +412,8 @@ def test_what_a_probe_spoilt_is_not_forgotten_with_a_commit_that_fails(guest: Gu
     """Main gives something there, perhaps without an error, that nobody has written."""
     box = guest.machine
     device = create(guest)
-    size = int(guest.run("blockdev", "--getsz", guest.main).out)
-    probed = [(size - 1) // 4 * i for i in range(5)]
-    box.main.die(on="write", flush=False)
-    box.main.spoil(probed)
     box.spare.fail_flushes()
-    with pytest.raises(OSError, match="Input/output error"):
-        guest.write(device, 16_384, pattern(2, 8))
-    box.main.revive()
-    box.main.spoil([])
+    probed = spoil_by_probes(guest, device)
     assert pending(extents(guest)) == probed and remapped(extents(guest)) == []
     remove(guest)
     create(guest)
@@ -425,15 +424,8 @@ def test_what_a_probe_spoilt_is_not_forgotten_with_a_commit_that_fails(guest: Gu
 def test_what_a_probe_spoilt_is_recorded_as_soon_as_that_can_be(guest: Guest, then: str) -> None:
     box = guest.machine
     device = create(guest)
-    size = int(guest.run("blockdev", "--getsz", guest.main).out)
-    probed = [(size - 1) // 4 * i for i in range(5)]
-    box.main.die(on="write", flush=False)
-    box.main.spoil(probed)
     box.spare.die(on=None)
-    with pytest.raises(OSError, match="Input/output error"):
-        guest.write(device, 16_384, pattern(2, 8))
-    box.main.revive()
-    box.main.spoil([])
+    probed = spoil_by_probes(guest, device)
     assert pending(extents(guest)) == probed
     if then in ("resume", "repair"):
         guest.run("dmsetup", "suspend", "mapped")
