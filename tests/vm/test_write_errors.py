@@ -24,6 +24,7 @@ from target import (
 )
 
 FILE = 4 * MiB
+SLOT = 256  # Sectors of the spare from one copy of the metadata to the next.
 KINDS: list[Kind] = ["write", "both"]
 
 
@@ -383,11 +384,16 @@ def test_a_block_that_a_probe_spoils_is_kept_on_the_spare(guest: Guest) -> None:
         assert guest.read(device, sector) == pattern(i, 1)
 
 
+def what_is_probed(guest: Guest) -> list[int]:
+    """The sectors that are written to see whether main takes any write at all."""
+    size = int(guest.run("blockdev", "--getsz", guest.main).out)
+    return [(size - 1) // 4 * i for i in range(5)]
+
+
 def spoil_by_probes(guest: Guest, device: str) -> list[int]:
     """Main refuses each write for a while, and each probe spoils its block; these sectors."""
     main = guest.machine.main
-    size = int(guest.run("blockdev", "--getsz", guest.main).out)
-    probed = [(size - 1) // 4 * i for i in range(5)]
+    probed = what_is_probed(guest)
     main.die(on="write", flush=False)
     main.spoil(probed)
     with pytest.raises(OSError, match="Input/output error"):
@@ -453,6 +459,38 @@ def test_what_a_probe_spoilt_is_recorded_as_soon_as_that_can_be(guest: Guest, th
     guest = box.boot()
     create(guest)
     assert pending(extents(guest)) == probed
+
+
+def test_what_a_probe_spoilt_is_not_forgotten_with_a_commit_that_one_resume_finds(guest: Guest) -> None:
+    """And the next one does not: it was in one copy alone, could not be flushed, and is lost."""
+    box = guest.machine
+    create(guest)
+    remove(guest)
+    before = box.spare.read(0, 5 * SLOT)
+    device = create(guest)
+    probed = what_is_probed(guest)
+    message(guest, "remap", probed[1])
+    remove(guest)
+    after = box.spare.read(0, 5 * SLOT)
+    box.spare.write(0, before)
+
+    create(guest)
+    box.spare.die(on=None)
+    assert spoil_by_probes(guest, device) == probed
+    guest.run("dmsetup", "suspend", "mapped")
+    box.spare.write(0, before)
+    box.spare.write(2 * SLOT, after[2 * SLOT * 512 : 3 * SLOT * 512])
+    guest.run("dmsetup", "resume", "mapped")
+    assert remapped(extents(guest)) == [probed[1]]
+    assert pending(extents(guest)) == [probed[0], *probed[2:]]
+    guest.run("dmsetup", "suspend", "mapped")
+    box.spare.write(0, before)
+    box.spare.revive()
+    guest.run("dmsetup", "resume", "mapped")
+    for _ in range(2):
+        assert pending(extents(guest)) == probed and remapped(extents(guest)) == []
+        remove(guest)
+        create(guest)
 
 
 def test_more_writes_may_fail_at_once_than_a_round_holds(guest: Guest) -> None:
