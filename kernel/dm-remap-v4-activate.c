@@ -111,6 +111,7 @@ static int load_metadata(struct dmr_target *c)
 		.copies = c->copies,
 		.spacing = c->spacing,
 		.read_only = c->read_only,
+		.unsure = c->unsure,
 		.flush = dmr_flush_spare,
 		.blame = dmr_flush_blame,
 		.flush_context = c,
@@ -146,19 +147,22 @@ static int load_metadata(struct dmr_target *c)
 	}
 
 	note_loaded(c);
-	WRITE_ONCE(c->may_be_old, !c->read_only && dmr_metadata_may_be_old(c->md));
-	if (c->may_be_old) {
-		DMWARN("%s: newer metadata may be in copies that can't be read; writes are refused until they can",
-		       c->name);
-	} else if (!c->read_only) {
+	if (!c->read_only) {
 		r = dmr_metadata_mend(c->md);
-		if (r > 0)
-			DMINFO("%s: mended %d copies of the metadata", c->name, r);
+		if (r == -ENODATA)
+			DMWARN("%s: newer metadata may be in copies that can't be read; writes are refused until they can",
+			       c->name);
+		else if (r < 0 && dmr_metadata_uncertain(c->md))
+			DMWARN("%s: the metadata found can't be made durable; writes are refused until it can",
+			       c->name);
 		else if (r < 0)
 			DMWARN("%s: a copy of the metadata could not be mended", c->name);
+		else if (r > 0)
+			DMINFO("%s: mended %d copies of the metadata", c->name, r);
 		dmr_metadata_changed(c);
 	}
-	mode = c->read_only || c->may_be_old ||
+	WRITE_ONCE(c->uncertain, !c->read_only && dmr_metadata_uncertain(c->md));
+	mode = c->read_only || c->uncertain ||
 	       c->meta.valid < c->meta.copies / 2 + 1 ? DMR_RO : DMR_RW;
 	/* What the table says is no news. */
 	if (c->read_only && !again)
@@ -178,8 +182,10 @@ static int load_metadata(struct dmr_target *c)
 
 static void unload_metadata(struct dmr_target *c)
 {
-	if (c->md)
+	if (c->md) {
+		c->unsure = dmr_metadata_unsure(c->md);
 		dmr_metadata_close(c->md);
+	}
 	c->md = NULL;
 	dmr_space_exit(&c->space);
 	dmr_map_clear(&c->map);
@@ -210,7 +216,7 @@ int dmr_activate(struct dmr_target *c)
 		dmr_set_mode(c, DMR_FAIL, "its metadata can't be loaded");
 		unload_metadata(c);
 	} else {
-		WRITE_ONCE(c->divert, !dmr_map_empty(&c->map) || c->may_be_old);
+		WRITE_ONCE(c->divert, !dmr_map_empty(&c->map) || c->uncertain);
 	}
 	mutex_unlock(&c->live);
 	if (r) {
@@ -234,8 +240,6 @@ void dmr_deactivate(struct dmr_target *c)
 	/* Where it could not be recorded before. */
 	if (dmr_meta(c).needs_check || c->txn->nr_spoilt)
 		dmr_metadata_mend(c->md);
-	if (!dmr_metadata_in_doubt(c->md))
-		WRITE_ONCE(c->may_be_old, false);
 	dmr_metadata_changed(c);
 	dmr_flush_mark(c, DMR_SPARE);
 	dmr_txn_commit(c);

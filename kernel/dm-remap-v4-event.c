@@ -60,9 +60,13 @@ static void send_uevent(struct dmr_target *c, enum dmr_action what,
 		text[3], text[4], text[5], NULL,
 	};
 
-	/* It may have been renamed since it was resumed. */
-	if (dm_copy_name_and_uuid(md, name, uuid))
+	/* It may have been renamed since it was resumed; or be removed, and nobody listens. */
+	if (dm_copy_name_and_uuid(md, name, uuid)) {
+		DMWARN("%s: removed before this was told: %s of %llu sectors, from %llu on",
+		       c->name, action_name[what], (unsigned long long)ev->sectors,
+		       (unsigned long long)ev->sector);
 		return;
+	}
 	snprintf(action, sizeof(action), "DM_ACTION=%s", action_name[what]);
 	snprintf(text[0], sizeof(text[0]), "DM_NAME=%s", name);
 	snprintf(text[1], sizeof(text[1]), "DM_UUID=%s", uuid);

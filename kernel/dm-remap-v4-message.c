@@ -487,7 +487,10 @@ static int msg_health(struct message_context *m)
 	meta = dmr_meta(c);
 	if (READ_ONCE(c->breaker))
 		DMEMIT("failing: the main device fails everywhere");
-	else if (READ_ONCE(c->mode) != DMR_RW)
+	else if (READ_ONCE(c->uncertain))
+		DMEMIT("failing: all writes are refused until the metadata can be made durable");
+	/* Of a read-only table nothing else is expected. */
+	else if (READ_ONCE(c->mode) != DMR_RW && !c->read_only)
 		DMEMIT("failing: new errors can't be remapped");
 	else if (pending)
 		DMEMIT("damaged: %llu sectors can't be read until they are written",

@@ -40,6 +40,7 @@
 #define SLOT_HEADER		0	/* blocks within a slot */
 #define SLOT_INFO		1
 #define SLOT_SHADOW		2
+#define SHADOW_BIT		2	/* in a mask, beside the bit of copy 0 */
 #define SLOT_LOG		3
 #define FLAG_NEEDS_CHECK	1
 
@@ -147,12 +148,16 @@ struct dmr_metadata {
 	u8 good;			/* (s) copies that hold the state whole */
 	u8 header_ok, info_ok;		/* copies whose block is the present one */
 	u8 whole;			/* copies whose header is that, or a later one, whole */
+	u8 cached;			/* dmr_unsure.headers */
+	u8 loaded_in;			/* likewise, those with the header that was loaded ... */
+	__le64 loaded;			/* ... and its number; constant after open */
 	u8 unsure;			/* copies of which not all that is read may be stored ... */
 	u8 alone;			/* ... and that no other had when last looked at */
 	u64 nr_bad;			/* bad-spare records on disk */
 	u64 compacted;			/* records that the last compaction left */
 	u8 seen;			/* copies with a header at the load; constant after open */
 	bool believed;			/* the owner wants what was loaded, be it old */
+	bool certain;			/* any other load would find it, too, or a later one */
 	u64 sequence;			/* (s) the highest ever tried on disk */
 	u64 durable;			/* that a majority of the headers is known to have had */
 	u64 skip;			/* of sequence numbers, see load() */
@@ -730,6 +735,28 @@ static int dirty_copy(struct dmr_metadata *md, const struct disk_header *hdr,
 }
 
 /*
+ * A header was to be written to @block, or that @failed. If it is not to be read there
+ * then it was refused, and what is there was before; as it is if that was the same.
+ */
+static void note_cached(struct dmr_metadata *md, u8 bit, u64 block,
+			const struct disk_header *hdr, bool failed)
+{
+	const struct disk_prefix *p;
+	struct dm_buffer *b;
+
+	if (!failed)
+		md->cached &= ~bit;
+	if (!failed || (md->loaded_in & bit && md->loaded == hdr->p.sequence))
+		return;
+	dm_bufio_forget(md->bufio, block);
+	p = dm_bufio_read(md->bufio, block, &b);
+	if (IS_ERR(p) || p->sequence == hdr->p.sequence)
+		md->cached |= bit;
+	if (!IS_ERR(p))
+		dm_bufio_release(b);
+}
+
+/*
  * Write @what to the copies in @mask, then flush. Returns the copies that
  * failed. dm-bufio has one error for all, so after an error they are written
  * one by one to learn which. All of it again: what was written before a flush
@@ -747,6 +774,8 @@ static u8 write_wave(struct dmr_metadata *md, const struct disk_header *hdr,
 			r = dirty_copy(md, hdr, copy, what);
 	if (!write_and_flush(md) && !r) {
 		md->unsure &= ~mask | unsure;
+		if (what & WRITE_HEADER)
+			md->cached &= ~mask;
 		return 0;
 	}
 	md->unsure |= mask;
@@ -756,6 +785,9 @@ static u8 write_wave(struct dmr_metadata *md, const struct disk_header *hdr,
 		r = dirty_copy(md, hdr, copy, what);
 		if (write_and_flush(md) || r)
 			failed |= 1u << copy;
+		if (what & WRITE_HEADER)
+			note_cached(md, 1u << copy, slot_block(md, copy, SLOT_HEADER),
+				    hdr, failed & 1u << copy);
 	}
 	md->unsure &= ~mask | failed | unsure;
 	blame(md, failed);
@@ -791,6 +823,23 @@ static void lose_copies(struct dmr_metadata *md, u8 failed, unsigned int what)
 	md->info_ok &= ~failed;
 }
 
+/* What is read from them may not be stored, whatever further flushes say. */
+static void doubt_copies(struct dmr_metadata *md, u8 copies)
+{
+	if (!copies)
+		return;
+	md->unsure |= copies;
+	md->cached |= copies | (md->copies == 1 ? SHADOW_BIT : 0);
+	md->shadow_unsure = true;
+	md->shadow_ok = false;
+	lose_copies(md, copies, 0);
+}
+
+struct dmr_unsure dmr_metadata_unsure(const struct dmr_metadata *md)
+{
+	return (struct dmr_unsure){ md->unsure, md->cached };
+}
+
 static int write_shadow(struct dmr_metadata *md, const struct disk_header *hdr)
 {
 	int tries = 2, r;
@@ -805,6 +854,7 @@ static int write_shadow(struct dmr_metadata *md, const struct disk_header *hdr)
 		blame(md, r);
 	md->shadow_ok = !r;
 	md->shadow_unsure = r;
+	note_cached(md, SHADOW_BIT, SLOT_SHADOW, hdr, r);
 	return r;
 }
 
@@ -1540,6 +1590,7 @@ static int mend(struct dmr_metadata *md, u32 flags)
 	note_durable(md);
 	/* In a majority it denies the failed commit, whichever copies are there next time. */
 	md->ahead = md->ahead && !in_majority(md);
+	md->certain |= !md->ahead;
 	return r;
 }
 
@@ -1555,7 +1606,7 @@ static bool header_fits(const struct disk_header *h, u8 copy, u32 spacing)
 /*
  * Is the state that was loaded the newest? A majority of the headers says so, for it has
  * a copy of any other majority. With fewer it must be possible to read all of them, torn
- * ones as well. -ESTALE: there is a newer one; -EIO: there may be, or there was.
+ * ones as well. -ESTALE: there is a newer one; -ENODATA: there may be, or there was.
  */
 static int newest(struct dmr_metadata *md)
 {
@@ -1583,7 +1634,65 @@ static int newest(struct dmr_metadata *md)
 		if (seq > number + SKIP + 1)
 			all = false;
 	}
-	return all || md->believed ? 0 : -EIO;
+	return all || md->believed ? 0 : -ENODATA;
+}
+
+static bool same_state(const struct disk_header *a, const struct disk_header *b)
+{
+	const size_t from = offsetof(struct disk_header, nr_records);
+
+	return a->generation == b->generation &&
+	       !memcmp((u8 *)a + from, (u8 *)b + from, sizeof(*a) - from);
+}
+
+/*
+ * If no header is written any more, does each load find the state that was loaded? It does
+ * if a majority of the headers has it, with a number beyond that of any other.
+ */
+static bool stands(struct dmr_metadata *md)
+{
+	struct disk_header *h = (struct disk_header *)md->log;
+	u64 block, seq, other = 0, number[DMR_MAX_COPIES] = {};
+	/* The shadow of a single copy is as good as its header. */
+	u32 places = md->copies > 1 ? md->copies : 2, same = 0, i;
+	u8 copy;
+
+	if (md->cached && !md->believed)
+		return false;
+	for (i = 0; i < places; i++) {
+		copy = md->copies > 1 ? i : 0;
+		block = i > copy ? SLOT_SHADOW : slot_block(md, copy, SLOT_HEADER);
+		dm_bufio_forget(md->bufio, block);
+		if (read_block(md, block, h)) {
+			if (!md->believed)
+				return false;
+			continue;
+		}
+		if (!header_fits(h, copy, md->spacing) ||
+		    !uuid_equal(&h->p.uuid, &md->hdr->p.uuid))
+			continue;
+		seq = le64_to_cpu(h->p.sequence);
+		if (same_state(h, md->hdr))
+			number[copy] = seq;
+		else if (md->copies == 1)
+			return false;
+		else
+			other = max(other, seq);
+	}
+	for (copy = 0; copy < md->copies; copy++)
+		same += number[copy] > other;
+	return same >= majority(md);
+}
+
+/* What was read may not be stored; and a flush that fails may have lost it. */
+static void make_certain(struct dmr_metadata *md)
+{
+	bool stood = stands(md);
+
+	if (flush_spare(md, false))
+		doubt_copies(md, all_copies(md));
+	else if (stood)
+		md->certain = true;
 }
 
 /*
@@ -1597,13 +1706,7 @@ static int settle(struct dmr_metadata *md)
 
 	if (mended)
 		return mended;
-	/* What was read may not be stored; and a flush that fails may have lost it. */
-	if (flush_spare(md, false)) {
-		md->unsure = all_copies(md);
-		md->shadow_unsure = true;
-		md->shadow_ok = false;
-		lose_copies(md, md->unsure, 0);
-	}
+	make_certain(md);
 	mended = mend_copies(md, WRITE_HEADER | WRITE_INFO | WRITE_LOG, false);
 	/* Else a header is worth more than the older state which that copy has. */
 	if (!in_majority(md))
@@ -1612,9 +1715,9 @@ static int settle(struct dmr_metadata *md)
 	return in_majority(md) ? max(mended, 0) : -EIO;
 }
 
-bool dmr_metadata_may_be_old(struct dmr_metadata *md)
+bool dmr_metadata_uncertain(const struct dmr_metadata *md)
 {
-	return md->skip && newest(md);
+	return !md->certain;
 }
 
 void dmr_metadata_believe(struct dmr_metadata *md)
@@ -1638,6 +1741,8 @@ int dmr_metadata_mend(struct dmr_metadata *md)
 		if (r < 0 && md->hdr->flags == cpu_to_le32(flags))
 			return r;
 		settled += max(r, 0);
+	} else if (!md->certain) {
+		make_certain(md);
 	}
 	r = mend(md, flags);
 	return r < 0 ? r : settled + r;
@@ -1687,10 +1792,8 @@ u32 dmr_metadata_check(struct dmr_metadata *md)
 	if (md->copies == 1)
 		md->shadow_ok = flushed && !md->shadow_unsure &&
 				reread(md, SLOT_SHADOW, log, HEADER_MAGIC, &md->hdr->p, 0) > 0;
-	if (!flushed) {
-		md->header_ok = 0;
-		md->info_ok = 0;
-	}
+	if (!flushed)
+		doubt_copies(md, all_copies(md));
 	/* Nor what was before a flush that failed. */
 	md->header_ok &= ~md->unsure;
 	md->info_ok &= ~md->unsure;
@@ -2082,6 +2185,8 @@ static const char *load(struct dmr_metadata *md, const struct candidate *c,
 	md->good = md->header_ok;
 	md->whole = md->header_ok;
 	md->shadow_ok = md->copies == 1 && has_shadow(c, nr, &c[best]);
+	md->loaded_in = md->header_ok | (md->shadow_ok ? SHADOW_BIT : 0);
+	md->loaded = h->p.sequence;
 	md->seen = copies_seen(c, nr, &c[best].uuid) & all_copies(md);
 	memcpy(md->segment, h->segment, sizeof(md->segment));
 	md->sequence = c[best].sequence;
@@ -2105,7 +2210,11 @@ static const char *load(struct dmr_metadata *md, const struct candidate *c,
 	    !(le64_to_cpu(h->cursor) & ((md->params.block_size >> 9) - 1)))
 		md->space->cursor = le64_to_cpu(h->cursor);
 	error = take_segments(md);
-	return error ?: load_records(md, fn, context);
+	if (!error)
+		error = load_records(md, fn, context);
+	doubt_copies(md, md->params.unsure.copies & all_copies(md));
+	md->cached = md->params.unsure.headers;
+	return error;
 }
 
 /* Is the whole region zero? A region that can't be read is not. */
@@ -2148,6 +2257,7 @@ static const char *format(struct dmr_metadata *md)
 	md->sequence = 1;
 	md->durable = 1;
 	md->formatted = true;
+	md->certain = true;
 
 	memcpy(md->segment, h->segment, sizeof(md->segment));
 	if (dmr_space_init(md->space, data_start(md->copies, md->spacing),

@@ -57,6 +57,14 @@ struct dmr_soft_state {
 #define DMR_META_BLOCK		4096
 #define DMR_META_BUFFERS	2
 
+/*
+ * Masks of copies of which not all that is read may be stored, since a flush or a write
+ * failed. Of the @headers it may be the header; bit 1 is the shadow's if there is one copy.
+ */
+struct dmr_unsure {
+	u8 copies, headers;
+};
+
 struct dmr_meta_params {
 	struct dm_bufio_client *bufio;	/* on the spare, made as said above */
 	struct block_device *bdev;	/* the spare */
@@ -68,6 +76,7 @@ struct dmr_meta_params {
 	bool uuid_known;	/* the metadata must carry @uuid */
 	uuid_t uuid;
 	bool read_only;		/* write nothing, not even to mend */
+	struct dmr_unsure unsure;
 	/*
 	 * In place of the flushes of @bufio, where others flush the spare as well:
 	 * fails also if one of theirs has, since what is to be flushed was written.
@@ -101,15 +110,19 @@ void dmr_metadata_close(struct dmr_metadata *md);
  * Rewrite whatever is damaged or stale in any copy, and record needs_check if it
  * has changed. Returns the number of copies that were mended, or a negative
  * error if one could not be. If the load met a minority of the headers nothing is
- * written: -ESTALE if there is a newer state, -EIO as long as there may be.
+ * written: -ESTALE if there is a newer state, -ENODATA as long as there may be.
  */
 int dmr_metadata_mend(struct dmr_metadata *md);
 
 /*
- * After a load that met a minority of the headers, and before they were mended: may
- * what was acknowledged last be in those that could not be read?
+ * After a load, until a mend has made what was found durable: may the next load find
+ * another state? What was acknowledged last may be in headers that could not be read, or
+ * what was found in a place where it can't be made to stay.
  */
-bool dmr_metadata_may_be_old(struct dmr_metadata *md);
+bool dmr_metadata_uncertain(const struct dmr_metadata *md);
+
+/* For &dmr_meta_params.unsure, if the same spare is opened again and was not switched off. */
+struct dmr_unsure dmr_metadata_unsure(const struct dmr_metadata *md);
 
 /* The owner wants the state that was loaded all the same, unless a newer one can be read. */
 void dmr_metadata_believe(struct dmr_metadata *md);

@@ -205,24 +205,42 @@ static blk_status_t own_error(struct dmr_target *c, blk_status_t status)
 	return status;
 }
 
+/* The records from @from on, all of places that failed, go, and the places are free. */
+static void forget_failures(struct dmr_target *c, unsigned int from)
+{
+	struct dmr_txn *txn = c->txn;
+
+	while (txn->nr > from) {
+		txn->nr--;
+		dmr_space_free(&c->space, txn->rec[txn->nr].spare,
+			       txn->rec[txn->nr].sectors);
+	}
+}
+
 /*
  * Write @len sectors of @data to free places of the spare and note the remaps
- * of @sector on. Places that fail are noted as bad and others are tried.
+ * of @sector on. Places that fail are noted as bad and others are tried; if none
+ * does it is the spare, and no place is bad for that.
  * BLK_STS_NOSPC if there is no place left; the caller rolls back.
  */
 blk_status_t dmr_write_to_spare(struct dmr_target *c, const struct dmr_data *data,
 				sector_t offset, sector_t sector, sector_t len)
 {
-	unsigned int failures = 0;
+	unsigned int failures = 0, from = 0;
+	blk_status_t status = BLK_STS_OK;
 	sector_t want = len, got, at;
-	blk_status_t status;
 
 	while (len) {
-		if (dmr_txn_room(c))
-			return own_error(c, BLK_STS_RESOURCE);
+		if (dmr_txn_room(c)) {
+			status = own_error(c, BLK_STS_RESOURCE);
+			break;
+		}
 		got = dmr_space_alloc(&c->space, min(want, len), c->block, &at);
-		if (!got)
-			return own_error(c, BLK_STS_NOSPC);
+		if (!got) {
+			dmr_tell_full(c);
+			status = own_error(c, BLK_STS_NOSPC);
+			break;
+		}
 		status = dmr_data_io(c, data, offset, got, REQ_OP_WRITE,
 				     c->spare->bdev, at);
 		if (status && got > c->block) {
@@ -236,10 +254,15 @@ blk_status_t dmr_write_to_spare(struct dmr_target *c, const struct dmr_data *dat
 			status = dmr_data_io(c, data, offset, got, REQ_OP_WRITE,
 					     c->spare->bdev, at);
 		if (status) {
+			if (!failures++) {
+				from = c->txn->nr;
+				c->txn->merge_from = from;
+			}
 			if (!dmr_may_be_medium(REQ_OP_WRITE, status) ||
-			    ++failures == MAX_SPARE_FAILURES) {
+			    failures == MAX_SPARE_FAILURES) {
 				dmr_space_free(&c->space, at, got);
-				return BLK_STS_IOERR;
+				status = BLK_STS_IOERR;
+				break;
 			}
 			dmr_txn_add(c, DMR_REC_BAD_SPARE, 0, at, got);
 			continue;
@@ -251,7 +274,9 @@ blk_status_t dmr_write_to_spare(struct dmr_target *c, const struct dmr_data *dat
 		sector += got;
 		len -= got;
 	}
-	return BLK_STS_OK;
+	if (failures && status == BLK_STS_IOERR)
+		forget_failures(c, from);
+	return status;
 }
 
 /*

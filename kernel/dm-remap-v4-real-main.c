@@ -154,7 +154,7 @@ static noinline enum dmr_route look_up(struct dmr_target *c, struct bio *bio,
 	bool held = dmr_hold_any(&c->hold);	/* before the map */
 	const struct dmr_entry *e;
 
-	if (unlikely(READ_ONCE(c->may_be_old)) && op_is_write(bio->bi_opf)) {
+	if (unlikely(READ_ONCE(c->uncertain)) && op_is_write(bio->bi_opf)) {
 		pb->epoch = DMR_UNCOUNTED;
 		return DMR_REFUSE;
 	}
@@ -606,7 +606,7 @@ static void dmr_dtr(struct dm_target *ti)
 
 	/* There was no suspend if a later target of the table failed to resume. */
 	dmr_postsuspend(ti);
-	/* What was noted is told; nothing is noted any more. */
+	/* What was noted is told, at least in the log; nothing is noted any more. */
 	flush_delayed_work(&c->event_work);
 	destroy(c);
 }

@@ -151,8 +151,6 @@ static blk_status_t serve(struct dmr_target *c, struct bio *bio)
 			status = dmr_write_run(c, &data, sector, len);
 		else
 			status = write_zeroes(c, bio, sector, len);
-		if (status == BLK_STS_NOSPC && c->txn->own_error)
-			dmr_tell_full(c);
 		/* No block is bad: it was the flush behind it, and its only report. */
 		if (!status && failed && pb->suspect && !data.moved)
 			dmr_flush_lost(c, pb->suspect - 1);
@@ -182,7 +180,7 @@ static void hold_begin(struct dmr_target *c)
 static void hold_end(struct dmr_target *c)
 {
 	dmr_hold_release(&c->hold);
-	if (dmr_map_empty(&c->map) && !c->may_be_old)
+	if (dmr_map_empty(&c->map) && !c->uncertain)
 		WRITE_ONCE(c->divert, false);
 }
 

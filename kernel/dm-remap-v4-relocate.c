@@ -151,25 +151,35 @@ static void do_remap(struct dmr_target *c, struct dmr_request *req)
 	}
 }
 
+/* What is pending for want of a commit has no record. */
+static bool is_recorded(struct dmr_target *c, sector_t sector, const struct dmr_extent *ex)
+{
+	return ex->kind == DMR_PENDING && !c->in_doubt &&
+	       !dmr_txn_is_spoilt(c, sector, ex->len);
+}
+
+static void note_pending(struct dmr_target *c, struct dmr_request *req,
+			 sector_t sector, sector_t len)
+{
+	if (dmr_txn_room(c)) {
+		refuse(req, -ENOMEM, "out of memory");
+		return;
+	}
+	dmr_txn_add(c, DMR_REC_PENDING, sector, 0, len);
+	asked_for(c->txn, c->txn->nr - 1);
+}
+
 /* Known to be bad: not worth an attempt that may take seconds a block. */
 static void do_pending(struct dmr_target *c, struct dmr_request *req)
 {
 	sector_t sector = req->sector, len = req->len;
 	struct dmr_extent ex;
-	bool recorded;
 
 	for (; len && !req->result; sector += ex.len, len -= ex.len) {
 		dmr_lookup(c, sector, len, &ex);
-		/* What is pending for want of a commit has no record. */
-		recorded = !c->in_doubt && !dmr_txn_is_spoilt(c, sector, ex.len);
-		if (ex.kind == DMR_REMAP || (ex.kind == DMR_PENDING && recorded))
+		if (ex.kind == DMR_REMAP || is_recorded(c, sector, &ex))
 			continue;
-		if (dmr_txn_room(c)) {
-			refuse(req, -ENOMEM, "out of memory");
-			break;
-		}
-		dmr_txn_add(c, DMR_REC_PENDING, sector, 0, ex.len);
-		asked_for(c->txn, c->txn->nr - 1);
+		note_pending(c, req, sector, ex.len);
 		commit_meanwhile(c, req);
 	}
 }
@@ -189,8 +199,11 @@ static void do_test_remap(struct dmr_target *c, struct dmr_request *req)
 			refuse(req, -EEXIST, "the block lives at another place of the spare");
 		return;
 	}
-	if (ex.kind == DMR_PENDING)
+	if (ex.kind == DMR_PENDING) {
+		if (!is_recorded(c, req->sector, &ex))
+			note_pending(c, req, req->sector, c->block);
 		return;
+	}
 	r = dmr_space_take(&c->space, req->spare, c->block);
 	if (r) {
 		refuse(req, r, r == -ENOMEM ? "out of memory" :
@@ -318,12 +331,10 @@ static void do_repair(struct dmr_target *c, struct dmr_request *req)
 	if (req->anyway)
 		dmr_metadata_believe(c->md);
 	r = dmr_metadata_mend(c->md);
-	if (!dmr_metadata_in_doubt(c->md))
-		WRITE_ONCE(c->may_be_old, false);
 	if (r < 0) {
-		refuse(req, r, r == -ESTALE ?
+		refuse(req, r == -ENODATA ? -EIO : r, r == -ESTALE ?
 		       "newer metadata came back, resume the device anew" :
-		       c->may_be_old ?
+		       r == -ENODATA ?
 		       "copies that can't be read may be newer: resume the device when they can, or send repair anyway" :
 		       "a copy of the metadata can't be written");
 	} else {

@@ -159,6 +159,20 @@ static void forget_spoilt(struct dmr_txn *txn, sector_t sector, sector_t len)
 			txn->spoilt[i] = txn->spoilt[--txn->nr_spoilt];
 }
 
+/* Told once, be it recorded or not. */
+static void make_pending(struct dmr_target *c, sector_t sector, sector_t len)
+{
+	struct dmr_extent ex;
+	sector_t done;
+
+	for (done = 0; done < len; done += ex.len) {
+		dmr_lookup(c, sector + done, len - done, &ex);
+		if (ex.kind != DMR_PENDING)
+			dmr_event(c, DMR_EV_PENDING, sector + done, ex.len);
+	}
+	dmr_map_set(&c->map, sector, len, DMR_PENDING, 0);
+}
+
 static void publish(struct dmr_target *c, const struct dmr_record *r)
 {
 	if (r->kind != DMR_REC_BAD_SPARE)
@@ -170,9 +184,8 @@ static void publish(struct dmr_target *c, const struct dmr_record *r)
 		dmr_event(c, DMR_EV_REMAP, r->main, r->sectors);
 		break;
 	case DMR_REC_PENDING:
-		dmr_map_set(&c->map, r->main, r->sectors, DMR_PENDING, 0);
+		make_pending(c, r->main, r->sectors);
 		dmr_add(&c->count.lost, r->sectors);
-		dmr_event(c, DMR_EV_PENDING, r->main, r->sectors);
 		break;
 	case DMR_REC_FREE:
 		free_spare_of(c, r->main, r->sectors);
@@ -236,6 +249,8 @@ void dmr_metadata_changed(struct dmr_target *c)
 	dmr_flush_settle(c);
 	dmr_metadata_loaded(c);
 	now = dmr_meta(c);
+	if (c->uncertain)
+		WRITE_ONCE(c->uncertain, dmr_metadata_uncertain(c->md));
 
 	if (now.valid < before) {
 		DMWARN("%s: a copy of the metadata can't be written, %u of %u are left",
@@ -336,8 +351,7 @@ static void block_in_doubt(struct dmr_target *c, const struct dmr_record *rec,
 	c->in_doubt |= nr;
 	for (; nr--; rec++)
 		if (rec->kind != DMR_REC_BAD_SPARE)
-			dmr_map_set(&c->map, rec->main, rec->sectors,
-				    DMR_PENDING, 0);
+			make_pending(c, rec->main, rec->sectors);
 }
 
 /* A change can split a leaf at each end, a long one at each cut. */
@@ -354,7 +368,7 @@ static bool may_record(struct dmr_target *c)
 {
 	struct dmr_meta_status meta = dmr_meta(c);
 
-	return !c->read_only && !c->may_be_old && meta.valid > meta.copies / 2;
+	return !c->read_only && !c->uncertain && meta.valid > meta.copies / 2;
 }
 
 /*
@@ -388,7 +402,7 @@ static void record_spoilt(struct dmr_target *c)
 	for (i = 0; i < done; i++)
 		publish(c, &rec[i]);
 	for (; i < nr; i++)
-		dmr_map_set(&c->map, rec[i].main, c->block, DMR_PENDING, 0);
+		make_pending(c, rec[i].main, c->block);
 	c->soft_dirty |= done;
 }
 
@@ -430,6 +444,31 @@ void dmr_txn_refill(struct dmr_target *c)
 	dmr_space_refill(&c->space);
 }
 
+/*
+ * All records do not fit. What a probe has spoilt and had to save lives nowhere else
+ * but on the spare: these alone, from @from on, may fit.
+ */
+static unsigned int commit_spoilt(struct dmr_target *c, unsigned int from, bool *doubt)
+{
+	struct dmr_txn *txn = c->txn;
+	unsigned int i, nr = from, done = 0;
+
+	for (i = from; i < txn->nr; i++) {
+		const struct dmr_record *rec = &txn->rec[i];
+
+		if (rec->kind != DMR_REC_REMAP)
+			continue;
+		if (dmr_txn_is_spoilt(c, rec->main, rec->sectors))
+			txn->rec[nr++] = *rec;
+		else
+			dmr_space_free(&c->space, rec->spare, rec->sectors);
+	}
+	txn->nr = nr;
+	if (nr > from && dmr_txn_room_for_spoilt(c, 0))
+		commit_or_mend(c, txn->rec + from, nr - from, &done, doubt);
+	return done;
+}
+
 int dmr_txn_sync(struct dmr_target *c)
 {
 	struct dmr_txn *txn = c->txn;
@@ -442,6 +481,8 @@ int dmr_txn_sync(struct dmr_target *c)
 		r = -EINVAL;
 	if (!r)
 		r = commit_or_mend(c, txn->rec, txn->nr, &done, &doubt);
+	if (r == -ENOSPC || r == -ENOMEM)
+		done += commit_spoilt(c, done, &doubt);
 	for (i = 0; i < done; i++)
 		publish(c, &txn->rec[i]);
 	/* What was durable before a failure stays; the rest is undone. */

@@ -153,7 +153,7 @@ struct dmr_target {
 	 * map is empty and current, and nothing is held. WRITE_ONCE by the worker.
 	 */
 	bool divert;
-	bool may_be_old;		/* the map is, so there are no writes; likewise */
+	bool uncertain;			/* the map is, so there are no writes; likewise */
 	struct dmr_map map;		/* RCU, see there */
 	struct dmr_hold hold;		/* RCU, see there */
 
@@ -165,6 +165,7 @@ struct dmr_target {
 
 	/* Worker. */
 	struct dmr_metadata *md;	/* NULL while not live */
+	struct dmr_unsure unsure;	/* of it, while it is NULL */
 	struct dmr_space space;
 	struct dmr_txn *txn;
 	struct dmr_round *round;	/* that is being served */
@@ -415,7 +416,10 @@ void dmr_txn_refill(struct dmr_target *c);
 /* The metadata's state as of the last commit. Any context. */
 struct dmr_meta_status dmr_meta(struct dmr_target *c);
 
-/* Take note of it, and tell of what a commit or a repair did to the copies. */
+/*
+ * Take note of it, and tell of what a commit or a repair did to the copies. What was found
+ * may be certain by now, and be written to.
+ */
 void dmr_metadata_loaded(struct dmr_target *c);
 void dmr_metadata_changed(struct dmr_target *c);
 

@@ -40,6 +40,8 @@ def test_no_power_cut_loses_what_was_acknowledged() -> None:
     assert sum(each["reboots"] for each in told.values()) >= 10
     assert sum(each["minorities"] for each in told.values()) >= 10
     assert sum(each["compactions"] for each in told.values()) >= 3
+    assert sum(each["uses"] for each in told.values()) >= 100
+    assert sum(each["resumes"] for each in told.values()) >= 20
 
 
 def test_a_sample_under_address_sanitizer() -> None:

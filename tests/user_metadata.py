@@ -14,18 +14,25 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterable
-from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_uint8, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
 from functools import cache
 from types import TracebackType
+from typing import ClassVar
 from uuid import UUID
 
 from pycontrol.metadata import BLOCK, Loaded, Record, load
 from tests.user_build import built
 
-# Away: neither is there anything to read, nor does a write store a part of it.
-OPS = {"read": 1, "write": 2, "flush": 4, "away": 1 | 2 | 8}
+# Away: neither is there anything to read, nor does a write store a part of it.  Refuse: the latter alone.
+OPS = {"read": 1, "write": 2, "flush": 4, "away": 1 | 2 | 8, "refuse": 2 | 8}
 ALWAYS = 2**64 - 1
+
+
+class Unsure(ctypes.Structure):
+    """Masks of copies of which not all that is read may be stored, kept while a device is suspended."""
+
+    _fields_: ClassVar = [("copies", c_uint8), ("headers", c_uint8)]
 
 
 @cache
@@ -45,7 +52,7 @@ def library() -> ctypes.CDLL:
         "user_cut": (c_void_p, [c_void_p, u64]),
         "user_open": (
             c_void_p,
-            [c_void_p, u64, u32, u32, u32, c_char_p, c_bool, u32, u32, u64, POINTER(c_char_p)],
+            [c_void_p, u64, u32, u32, u32, c_char_p, c_bool, u32, u32, u64, Unsure, POINTER(c_char_p)],
         ),
         "user_close": (None, [c_void_p]),
         "user_records": (numbers, [c_void_p, numbers]),
@@ -54,6 +61,9 @@ def library() -> ctypes.CDLL:
         "user_mend": (c_int, [c_void_p]),
         "user_check": (c_int, [c_void_p]),
         "user_in_doubt": (c_bool, [c_void_p]),
+        "user_uncertain": (c_bool, [c_void_p]),
+        "user_believe": (None, [c_void_p]),
+        "user_unsure": (Unsure, [c_void_p]),
         "user_set_needs_check": (None, [c_void_p, c_bool]),
         "user_save_soft": (c_int, [c_void_p, numbers]),
         "user_get_soft": (None, [c_void_p, numbers]),
@@ -174,12 +184,13 @@ class Metadata:
         early: int = 0,
         buffers: int = 64,
         seed: int = 1,
+        unsure: Unsure | None = None,
     ) -> None:
         error = c_char_p()
         self.disk = disk
         self.handle = library().user_open(
             disk.handle, main_sectors, block_size, copies, spacing, uuid and uuid.bytes,
-            read_only, early, buffers, seed, byref(error),
+            read_only, early, buffers, seed, unsure or Unsure(), byref(error),
         )  # fmt: skip
         if not self.handle:
             raise Refused((error.value or b"").decode())
@@ -224,6 +235,17 @@ class Metadata:
 
     def in_doubt(self) -> bool:
         return bool(library().user_in_doubt(self.handle))
+
+    def uncertain(self) -> bool:
+        """May another load find something else?"""
+        return bool(library().user_uncertain(self.handle))
+
+    def believe(self) -> None:
+        library().user_believe(self.handle)
+
+    def unsure(self) -> Unsure:
+        found: Unsure = library().user_unsure(self.handle)
+        return found
 
     def set_needs_check(self, needed: bool) -> None:
         library().user_set_needs_check(self.handle, needed)

@@ -239,8 +239,12 @@ static void step(struct lab *lab, const struct workload *w)
 	if (rng_below(&lab->rng, 64) < w->soft)
 		lab_save_soft(lab);
 	if (done < nr || lab->disk->nr_failed_writes != lab->failed_writes ||
-	    dmr_metadata_in_doubt(lab->md))
-		recover(lab);
+	    dmr_metadata_in_doubt(lab->md)) {
+		if (rng_below(&lab->rng, 64) < 2 * w->reboot)
+			lab_resume(lab);
+		else
+			recover(lab);
+	}
 	lab_heal(lab);
 	if (w->repair && rng_below(&lab->rng, 64) < w->repair)
 		lab_repair(lab);
@@ -268,10 +272,10 @@ static void run(const struct workload *w, const struct bug *bug, const struct op
 	for (i = 0; i < commits; i++)
 		step(&lab, w);
 	printf("%-25s looks=%llu states=%llu one_copy=%llu majority=%llu both_codecs=%llu commits=%llu failed=%llu "
-	       "compactions=%llu log_blocks=%u repairs=%llu reboots=%llu minorities=%llu\n",
+	       "compactions=%llu log_blocks=%u repairs=%llu reboots=%llu minorities=%llu uses=%llu resumes=%llu\n",
 	       w->name, lab.looks, lab.distinct, lab.damaged, lab.subsets, nr_opinions, lab.commits,
 	       lab.failed_commits, lab.compactions, lab.log_blocks, lab.repairs,
-	       lab.reboots, lab.minorities);
+	       lab.reboots, lab.minorities, lab.uses, lab.resumes);
 	fflush(stdout);
 	lab_exit(&lab);
 }

@@ -92,7 +92,7 @@ static void use(struct disk *d, const struct verdict *found)
 	}
 	/* Rubbish may look like a torn header of what is newer: the owner has to say that it is none. */
 	if (dmr_metadata_mend(l.md) < 0) {
-		check(dmr_metadata_may_be_old(l.md), "the disk is well, and it can't be mended");
+		check(dmr_metadata_uncertain(l.md), "the disk is well, and it can't be mended");
 		dmr_metadata_believe(l.md);
 		check(dmr_metadata_mend(l.md) >= 0, "the disk is well, and a repair is refused");
 	}

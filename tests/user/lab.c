@@ -34,9 +34,28 @@ static void take_places(struct lab *lab)
 	}
 }
 
+/*
+ * The target is used with what was found here, unless that is uncertain: what is written then
+ * is where this says, so no other boot may find anything else.
+ */
+static void use_what_was_found(struct lab *lab, const struct replay *found)
+{
+	struct dmr_meta_status st;
+
+	if (dmr_metadata_uncertain(lab->md))
+		return;
+	check(lab_is_allowed(&lab->allowed, found->hash) >= 0, "what is used is not what was acknowledged");
+	lab->allowed = (struct lab_allowed){ .state = { found->hash } };
+	dmr_metadata_status(lab->md, &st);
+	/* Others may still say the opposite. */
+	lab->good = dmr_metadata_in_doubt(lab->md) ? lab->good & st.good : st.good;
+	lab->uses++;
+}
+
 bool lab_open(struct lab *lab)
 {
-	bool faulty = disk_is_faulty(lab->disk);	/* some faults pass */
+	/* Some faults pass, and what is in a cache only may be lost. */
+	bool stable = disk_is_stable(lab->disk), faulty = disk_is_faulty(lab->disk) || !stable;
 	const char *error;
 
 	lab->client = lab_client(lab->disk);
@@ -49,6 +68,8 @@ bool lab_open(struct lab *lab)
 	dmr_metadata_get_soft(lab->md, &lab->soft[0]);
 	lab->soft[1] = lab->soft[0];
 	/* What can't be read now may come true until it has been mended; or if the shadow is lost. */
+	if (!stable)
+		lab->soft[0].read_errors = 0;
 	if (faulty)
 		lab->soft[1] = lab->cut_soft;
 	else if (lab->setup.copies > 1)
@@ -56,7 +77,10 @@ bool lab_open(struct lab *lab)
 	lab_check_data(lab->disk, &lab->acked);
 	take_places(lab);
 	now_good(lab);
-	return lab_mend(lab);
+	if (lab_mend(lab))
+		return true;
+	use_what_was_found(lab, &lab->acked);
+	return false;
 }
 
 static void shut(struct lab *lab)
@@ -119,6 +143,7 @@ static void take_cut(struct lab *lab)
 	disk_free(lab->disk);
 	lab->disk = lab->cut;
 	lab->cut = NULL;
+	lab->setup.unsure = (struct dmr_unsure){};
 	lab->disk->before_flush = lab_before_flush;
 	lab->disk->context = lab;
 	lab->allowed = lab->cut_allowed;
@@ -142,6 +167,54 @@ static void try_to_mend(struct lab *lab)
 	}
 }
 
+/* What is there can't be written, here or there, for a while or the whole boot; or not flushed. */
+static void fail_to_mend(struct lab *lab)
+{
+	u64 slot = lab->setup.spacing / REPLAY_BLOCK, copy;
+	u8 copies = rng_next(&lab->rng) | rng_next(&lab->rng);
+
+	if (rng_one_in(&lab->rng, 3))
+		disk_fail(lab->disk, DISK_FLUSH, 0, 0, rng_one_in(&lab->rng, 2) ? 1 + rng_below(&lab->rng, 6) : U64_MAX);
+	if (rng_one_in(&lab->rng, 3))
+		return;
+	if (rng_one_in(&lab->rng, 2)) {
+		disk_fail(lab->disk, DISK_WRITE | DISK_AWAY, 0, U64_MAX, U64_MAX);
+		return;
+	}
+	for (copy = 0; copy < lab->setup.copies; copy++)
+		if (copies & 1u << copy)
+			disk_fail(lab->disk, DISK_WRITE | (rng_one_in(&lab->rng, 2) ? DISK_AWAY : 0),
+				  copy * slot, (copy + 1) * slot - 1,
+				  rng_one_in(&lab->rng, 3) ? 1 + rng_below(&lab->rng, 12) : U64_MAX);
+}
+
+/* What is in the spare's cache stays there, other than when the machine is off. */
+static void suspend(struct lab *lab)
+{
+	if (lab->md)
+		lab->setup.unsure = dmr_metadata_unsure(lab->md);
+	shut(lab);
+	disk_heal(lab->disk);
+	lab->good = lab_whole_headers(lab, lab->disk, lab->good);
+	lab->failed_writes = lab->disk->nr_failed_writes;
+}
+
+static void end_boot(struct lab *lab)
+{
+	if (!lab->cut && rng_one_in(&lab->rng, 3)) {
+		suspend(lab);
+		return;
+	}
+	if (!lab->cut) {
+		if (rng_one_in(&lab->rng, 2))
+			disk_flush(lab->disk);
+		lab->cut = disk_cut_off(lab->disk);
+		lab->cut_allowed = lab->allowed;
+		lab->cut_sound = lab_whole_headers(lab, lab->cut, lab->good);
+	}
+	take_cut(lab);
+}
+
 /*
  * A boot with any copies, or none, that is cut off while it mends, or ends
  * without a commit. It may find what is old or was denied, but could not commit then;
@@ -158,6 +231,7 @@ static void boot_and_fail(struct lab *lab)
 	lab->away = away;
 	keep_away(lab, rng_one_in(&lab->rng, 3) ? 1 + rng_below(&lab->rng, 12) : U64_MAX);
 	lab->minorities += !is_majority(lab, all & ~away);
+	fail_to_mend(lab);
 	lab->client = lab_client(lab->disk);
 	bufio_set(lab->client, &lab->setup.kind, rng_next(&lab->rng));
 	lab->md = lab_open_metadata(lab->client, &lab->setup, false, &lab->space, &found, &error);
@@ -166,39 +240,29 @@ static void boot_and_fail(struct lab *lab)
 	check(right || !settled, "a boot with a majority: not what was acknowledged");
 	lab->want_cut = rng_one_in(&lab->rng, 2);
 	lab->cut_sound = lab->good;
-	if (lab->md)
+	if (lab->md) {
+		dmr_metadata_mend(lab->md);
+		use_what_was_found(lab, &found);
 		try_to_mend(lab);
-	check(!lab->md || right || dmr_metadata_in_doubt(lab->md), "a boot that found what is old could commit");
-	/* Copies that were not asked may still say the opposite. */
-	if (lab->md && settled && !dmr_metadata_in_doubt(lab->md)) {
-		lab->allowed = (struct lab_allowed){ .state = { found.hash } };
-		lab->good &= ~lab->away;
+		use_what_was_found(lab, &found);
 	}
+	check(!lab->md || right || dmr_metadata_in_doubt(lab->md), "a boot that found what is old could commit");
 	/* Copies come back while it runs. */
 	if (lab->md && rng_one_in(&lab->rng, 3)) {
 		lab->away &= rng_next(&lab->rng);
 		lab_heal(lab);
 		try_to_mend(lab);
+		use_what_was_found(lab, &found);
 	}
 	lab->want_cut = false;
-	if (!lab->cut) {
-		lab->cut = disk_clone(lab->disk);
-		lab->cut_allowed = lab->allowed;
-		lab->cut_sound = lab_whole_headers(lab, lab->cut, lab->good);
-	}
-	take_cut(lab);
+	end_boot(lab);
 }
 
-void lab_reboot(struct lab *lab)
+static void boot(struct lab *lab)
 {
 	u32 boots = rng_one_in(&lab->rng, 2) ? rng_below(&lab->rng, 6) : 0;
 	bool faulty;
 
-	lab->want_cut = false;
-	if (!lab->cut)
-		return;
-	take_cut(lab);
-	lab->reboots++;
 	for (; boots && !disk_is_faulty(lab->disk); boots--)
 		boot_and_fail(lab);
 	faulty = disk_is_faulty(lab->disk);
@@ -214,6 +278,35 @@ void lab_reboot(struct lab *lab)
 	/* What is newer than what was loaded may have been acknowledged: it is to be loaded again. */
 	shut(lab);
 	check(lab_open(lab), "no majority, and all can be read");
+}
+
+void lab_reboot(struct lab *lab)
+{
+	lab->want_cut = false;
+	if (!lab->cut)
+		return;
+	take_cut(lab);
+	lab->reboots++;
+	boot(lab);
+}
+
+void lab_resume(struct lab *lab)
+{
+	struct dmr_meta_status st;
+
+	/* Copies may have dropped out on the way. */
+	dmr_metadata_status(lab->md, &st);
+	lab->good &= st.good;
+	lab->want_cut = false;
+	if (lab->cut)
+		disk_free(lab->cut);
+	lab->cut = NULL;
+	suspend(lab);
+	/* The last save may not be what is found, in doubt as it is. */
+	lab->cut_soft = lab->soft[1];
+	lab->soft[0].read_errors = 0;
+	lab->resumes++;
+	boot(lab);
 }
 
 bool lab_mend(struct lab *lab)

@@ -27,6 +27,7 @@ struct lab_setup {
 	unsigned int bug_at;
 	bool bug_compacts;
 	bool early_ack;		/* acknowledged after the first wave */
+	struct dmr_unsure unsure;	/* as it was when the device was suspended */
 };
 
 /* What a load may find: the state after record number 0 to nr of a commit. */
@@ -64,7 +65,7 @@ struct lab {
 
 	struct lab_seen *seen;
 	u64 room, distinct;		/* states of different content */
-	u64 looks, damaged, subsets, reboots, minorities, repairs, commits, failed_commits, compactions;
+	u64 looks, damaged, subsets, reboots, minorities, repairs, commits, failed_commits, compactions, uses, resumes;
 	u32 log_blocks;			/* the most there were */
 };
 
@@ -75,6 +76,8 @@ void lab_exit(struct lab *lab);
 bool lab_open(struct lab *lab);
 /* Power off, cut at some moment since want_cut was set, and boot. */
 void lab_reboot(struct lab *lab);
+/* Suspend and resume, in doubt as it may be. */
+void lab_resume(struct lab *lab);
 
 /* Commit, roll back and mend as the target does. The number that is durable. */
 unsigned int lab_commit(struct lab *lab, const struct dmr_record *rec, unsigned int nr);

@@ -28,6 +28,7 @@ struct dmr_metadata *lab_open_metadata(struct dm_bufio_client *client, const str
 	params.bufio = client;
 	params.bdev = bufio_bdev(client);
 	params.read_only = read_only;
+	params.unsure = setup->unsure;
 	params.copies = read_only ? 0 : setup->copies;
 	params.spacing = read_only ? 0 : setup->spacing;
 	memset(space, 0, sizeof(*space));

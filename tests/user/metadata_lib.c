@@ -68,14 +68,14 @@ void user_close(struct user_metadata *m)
 /* NULL: refused, @error says why. @uuid may be NULL: any. */
 struct user_metadata *user_open(struct disk *d, u64 main_sectors, u32 block_size, u32 copies,
 				u32 spacing, const u8 *uuid, bool read_only, u32 early,
-				u32 buffers, u64 seed, const char **error)
+				u32 buffers, u64 seed, struct dmr_unsure unsure, const char **error)
 {
 	struct user_metadata *m = calloc(1, sizeof(*m));
 	const struct bufio_kindness kind = { .early = early, .buffers = buffers };
 	struct dmr_meta_params params = {
 		.main_sectors = main_sectors, .spare_sectors = d->blocks * BLOCK_PIECES,
 		.block_size = block_size, .copies = copies, .spacing = spacing,
-		.uuid_known = uuid, .read_only = read_only,
+		.uuid_known = uuid, .read_only = read_only, .unsure = unsure,
 	};
 
 	check(m, "no memory");
@@ -159,6 +159,21 @@ int user_check(struct user_metadata *m)
 bool user_in_doubt(struct user_metadata *m)
 {
 	return dmr_metadata_in_doubt(m->md);
+}
+
+bool user_uncertain(struct user_metadata *m)
+{
+	return dmr_metadata_uncertain(m->md);
+}
+
+void user_believe(struct user_metadata *m)
+{
+	dmr_metadata_believe(m->md);
+}
+
+struct dmr_unsure user_unsure(struct user_metadata *m)
+{
+	return dmr_metadata_unsure(m->md);
 }
 
 void user_set_needs_check(struct user_metadata *m, bool needs_check)

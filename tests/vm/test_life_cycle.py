@@ -255,6 +255,18 @@ def test_a_spare_refused_at_resume_leaves_mode_fail_until_it_is_put_right(guest:
     assert guest.read(guest.main, 0) == b"y" * 512
 
 
+def test_what_happens_just_before_a_removal_is_told_or_logged(guest: Guest) -> None:
+    """The second of two events in half a second is held back, and then nobody can be told."""
+    create(guest)
+    tell = "dmsetup message mapped 0"
+    logged = "mapped: removed before this was told: PENDING of 1 sectors, from 2000 on"
+    with events(guest):
+        guest.sh(f"{tell} remap 1000; {tell} pending 2000; dmsetup remove mapped")
+        guest.sh(
+            f"until grep -q DM_ACTION=PENDING$ {EVENTS} || dmesg | grep -q '{logged}'; do sleep 0.1; done"
+        )
+
+
 def test_a_suspended_device_tells_no_tale_of_an_empty_map(guest: Guest) -> None:
     create(guest)
     message(guest, "remap", 1000, 8)

@@ -96,6 +96,81 @@ def test_that_a_device_can_t_be_resumed_is_told(guest: Guest, reload: bool) -> N
     assert status(guest).mode == "rw"
 
 
+def test_what_was_found_and_can_t_be_made_durable_is_not_written_to(guest: Guest) -> None:
+    """It is in one copy alone, of a commit that nobody was told of: the next load may not find it."""
+    box = guest.machine
+    device = create(guest)
+    guest.write(device, 2000, sector_of(1))
+    remove(guest)
+    before = box.spare.read(0, 5 * SLOT)
+    create(guest)
+    message(guest, "remap", 2000)
+    remove(guest)
+    after = box.spare.read(0, 5 * SLOT)
+    box.spare.write(0, before)
+    box.spare.write(2 * SLOT, after[2 * SLOT * 512 : 3 * SLOT * 512])
+    box.spare.die(on="write", flush=False)
+    create(guest)
+    assert remapped(extents(guest)) == [2000] and status(guest).mode == "ro"
+    assert message(guest, "health").startswith("failing: all writes are refused")
+    for sector in 2000, 3000:
+        with pytest.raises(OSError) as failure:
+            guest.write(device, sector, sector_of(2))
+        assert failure.value.errno == errno.EIO
+    assert guest.read(device, 2000) == sector_of(1)
+    assert refused(guest, "repair") and refused(guest, "repair", "anyway")
+    with pytest.raises(OSError):
+        guest.write(device, 3000, sector_of(2))
+    box.spare.revive()
+    message(guest, "repair")
+    assert (status(guest).mode, status(guest).valid) == ("rw", 5)
+    for _ in range(2):
+        for sector in 2000, 3000:
+            guest.write(device, sector, sector_of(3))
+            assert guest.read(device, sector) == sector_of(3)
+        remove(guest)
+        create(guest)
+
+
+@pytest.mark.parametrize("also", ["nothing else", "a header can't be read", "no flush"])
+def test_a_spare_that_can_t_be_written_any_more_serves_what_it_has(guest: Guest, also: str) -> None:
+    """As memory cards do at their end.  If that may not be all there is, the owner has to decide."""
+    box = guest.machine
+    device = create(guest)
+    message(guest, "remap", 1000)
+    guest.write(device, 1000, sector_of(1))
+    remove(guest)
+    if also == "a header can't be read":
+        fail_copies(box, [3], on="read")
+    box.spare.die(on="write", flush=also == "no flush")
+    create(guest)
+    assert (status(guest).mode, remapped(extents(guest))) == ("ro", [1000])
+    assert guest.read(device, 1000) == sector_of(1)
+    if also != "nothing else":
+        with pytest.raises(OSError):
+            guest.write(device, 2000, sector_of(2))
+        assert refused(guest, "repair")
+        with pytest.raises(OSError):
+            guest.write(device, 2000, sector_of(2))
+        if also == "no flush":
+            box.spare.revive()
+        assert refused(guest, "repair", "anyway") == (also != "no flush")
+        if also == "no flush":
+            with pytest.raises(OSError):
+                guest.flush(device)  # What the spare may have lost is told once.
+    guest.write(device, 2000, sector_of(2))
+    guest.flush(device)
+    if also == "nothing else":
+        guest.sh("dmsetup suspend mapped; dmsetup resume mapped")
+        guest.write(device, 3000, sector_of(3))
+    assert guest.read(device, 1000) == sector_of(1) and guest.read(device, 2000) == sector_of(2)
+    remove(guest)
+    box.spare.revive()
+    box.spare.heal()
+    create(guest)
+    assert guest.read(device, 1000) == sector_of(1) and guest.read(device, 2000) == sector_of(2)
+
+
 @pytest.mark.parametrize("copies", [[0, 2, 4], [0, 1, 3], [1, 2, 3], [0, 1, 2, 3, 4]], ids=str)
 def test_without_a_majority_nothing_new_is_remapped(guest: Guest, copies: list[int]) -> None:
     box = guest.machine

@@ -339,6 +339,7 @@ def test_they_agree_on_a_read_only_table_and_on_none(guest: Guest) -> None:
     guest.run("dmsetup", "create", "mapped", "--readonly", "--uuid", "LOCAL-1", "--table", line)
     state = agree(guest)
     assert state["readonly"] and state["targets"][0]["mode"] == "ro"
+    assert message(guest, "health") == "remapped: 1 sectors live on the spare"
     remove(guest)
     assert guest.machine.spare.counters()["writes"] == writes
 

@@ -265,6 +265,12 @@ def test_that_the_last_place_is_taken_is_told_before_a_bad_block_needs_one(guest
     with events(guest) as told:
         message(guest, "remap", 5000, 8)
         told("SPARE_FULL")
+    # Or when there are too few, as whoever asked is told.
+    message(guest, "unmap", 16, 8)
+    with events(guest) as told:
+        assert refused(guest, "remap", 6000, 16)
+        told("SPARE_FULL")
+    assert status(guest).errors == ()
 
 
 def test_a_spare_exhausted_by_its_own_bad_sectors_loads_again(guest: Guest) -> None:
@@ -414,6 +420,32 @@ def test_a_block_that_a_probe_spoils_and_nobody_can_keep_is_pending(guest: Guest
     assert guest.failing(device, probed[1], 1) == [probed[1]]
 
 
+def test_a_block_that_a_probe_spoils_is_kept_though_what_it_was_probed_for_is_not(guest: Guest) -> None:
+    """The log has room for its record, but not for those of the write that fails, and can't grow."""
+    box = guest.machine
+    # The slots hold two blocks of 118 records, the header as many; a further segment does not fit.
+    guest.run("dmsetup", "create", "small", "--table", f"0 {SPARE_DATA + 384} linear {guest.spare} 0")
+    device = create(guest, "spacing", 64, spare="/dev/mapper/small")
+    # Of the last hundred places every other one, so that each further block makes a record.
+    message(guest, "remap", *(word for sector in range(0, 2 * 280, 2) for word in (sector, 1)))
+    for number in range(50):
+        message(guest, "test_remap", 1000 + 2 * number, SPARE_DATA + 281 + 2 * number)
+    moved = [*range(0, 2 * 280, 2), *range(1000, 1100, 2)]
+    probed = what_is_probed(guest)[1]
+    guest.write(device, probed, pattern(7, 1))
+    # Sector 1 is the first that is probed; the third one takes a write.
+    box.main.fail([1, *range(10_000, 10_045), probed], on="write")
+    box.main.spoil([probed])
+    with pytest.raises(OSError, match="Input/output error"):
+        guest.write(device, 10_000, pattern(2, 45))
+    assert status(guest).errors == ()
+    for _ in range(2):
+        assert pending(extents(guest)) == [] and remapped(extents(guest)) == [*moved, probed]
+        assert guest.read(device, probed) == pattern(7, 1)
+        remove(guest)
+        create(guest, "spacing", 64, spare="/dev/mapper/small")
+
+
 def test_what_a_probe_spoilt_is_not_forgotten_with_a_commit_that_fails(guest: Guest) -> None:
     """Main gives something there, perhaps without an error, that nobody has written."""
     box = guest.machine
@@ -431,7 +463,9 @@ def test_what_a_probe_spoilt_is_recorded_as_soon_as_that_can_be(guest: Guest, th
     box = guest.machine
     device = create(guest)
     box.spare.die(on=None)
-    probed = spoil_by_probes(guest, device)
+    with events(guest) as told:
+        probed = spoil_by_probes(guest, device)
+        told("PENDING")
     assert pending(extents(guest)) == probed
     if then in ("resume", "repair"):
         guest.run("dmsetup", "suspend", "mapped")
@@ -447,6 +481,7 @@ def test_what_a_probe_spoilt_is_recorded_as_soon_as_that_can_be(guest: Guest, th
     if then == "commit":
         message(guest, "rearm")
         assert refused(guest, "pending", probed[1])
+        assert refused(guest, "test_remap", probed[1], SPARE_DATA + 512)
     box.spare.revive()
     if then == "suspend":
         guest.run("dmsetup", "suspend", "mapped")
@@ -522,11 +557,15 @@ def test_a_dead_spare_gives_the_original_error_and_changes_nothing(guest: Guest)
     device = create(guest)
     guest.write(device, 1000, pattern(1, 8))
     box.main.fail(1003, on="write")
+    before = status(guest)
     box.spare.die()
-    with pytest.raises(OSError) as failure:
-        guest.write(device, 1003, pattern(2, 1))
-    assert failure.value.errno == errno.EIO
-    assert extents(guest) == [] and status(guest).remapped == 0
+    # Whoever tries again and again uses nothing up.
+    for _ in range(3):
+        with pytest.raises(OSError) as failure:
+            guest.write(device, 1003, pattern(2, 1))
+        assert failure.value.errno == errno.EIO
+    now = status(guest)
+    assert extents(guest) == [] and (now.remapped, now.used) == (0, before.used)
     assert guest.read(device, 1000, 8) == pattern(1, 8)
     guest.write(device, 1004, pattern(3, 1))
     box.spare.revive()

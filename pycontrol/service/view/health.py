@@ -126,7 +126,8 @@ def _service(facts: Facts) -> list[Reason]:
             Reason(
                 Level.FAILING,
                 "mode",
-                "Remaps are served, but new bad sectors are not taken over any more: run"
+                "Remaps are served, but new bad sectors are not taken over any more, nor is any write if the"
+                " kernel log says that the metadata found could not be made durable: run"
                 f" 'dmremapctl message {name} repair', and replace the spare if that fails.",
             )
         )

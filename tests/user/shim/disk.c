@@ -107,17 +107,27 @@ struct disk *disk_new(u64 sectors, u64 seed)
 	return d;
 }
 
-struct disk *disk_clone(const struct disk *d)
+static struct disk *disk_with(const struct disk *d, struct page *const *content)
 {
 	struct disk *c = disk_new(d->blocks * BLOCK_PIECES, d->rng.state);
 	u64 i;
 
 	for (i = 0; i < d->blocks; i++)
-		if (d->now[i]) {
-			replace(&c->now[i], d->now[i]);
-			replace(&c->stable[i], d->now[i]);
+		if (content[i]) {
+			replace(&c->now[i], content[i]);
+			replace(&c->stable[i], content[i]);
 		}
 	return c;
+}
+
+struct disk *disk_clone(const struct disk *d)
+{
+	return disk_with(d, d->now);
+}
+
+struct disk *disk_cut_off(const struct disk *d)
+{
+	return disk_with(d, d->stable);
 }
 
 void disk_free(struct disk *d)
@@ -184,6 +194,16 @@ bool disk_is_faulty(const struct disk *d)
 		if (d->fault[i].times)
 			return true;
 	return false;
+}
+
+bool disk_is_stable(const struct disk *d)
+{
+	u64 i;
+
+	for (i = 0; i < d->blocks; i++)
+		if (d->now[i] != d->stable[i])
+			return false;
+	return true;
 }
 
 u64 disk_page(const struct disk *d, u64 block, const u8 **data)

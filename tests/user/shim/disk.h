@@ -73,6 +73,7 @@ struct disk {
 
 struct disk *disk_new(u64 sectors, u64 seed);
 struct disk *disk_clone(const struct disk *d);	/* what @d would read now, all stable */
+struct disk *disk_cut_off(const struct disk *d);	/* nothing of its cache is left */
 void disk_free(struct disk *d);
 
 static inline struct block_device *disk_bdev(struct disk *d)
@@ -92,6 +93,7 @@ void disk_fail_after(struct disk *d, unsigned int ops, u64 first, u64 last, u64 
 void disk_fail_later(struct disk *d, u64 after, unsigned int ops, u64 first, u64 last, u64 times);
 void disk_heal(struct disk *d);
 bool disk_is_faulty(const struct disk *d);
+bool disk_is_stable(const struct disk *d);	/* would a power cut change nothing? */
 
 /* Replace content behind everybody's back, stable at once. Takes over @page. */
 void disk_put(struct disk *d, u64 block, struct page *page);

@@ -2,4 +2,4 @@
 # Caught as: not what was acknowledged|refused|could commit
 s/return in_majority(md) ? max(mended, 0) : -EIO;/return max(mended, 0);/
 s/md->sequence >= md->durable + SKIP/false/
-s/return all || md->believed ? 0 : -EIO;/return all ? 0 : 0;/
+s/return all || md->believed ? 0 : -ENODATA;/return all ? 0 : 0;/
