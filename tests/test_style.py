@@ -1,4 +1,4 @@
-"""ruff and mypy over everything, and files of a size that can be read."""
+"""ruff and mypy over everything, files of a size that can be read, and patches that apply."""
 
 import subprocess
 import sys
@@ -35,3 +35,11 @@ def test_mypy() -> None:
 def test_most_files_are_short() -> None:
     long = [path.name for path in TOP.glob("pycontrol/**/*.py") if len(path.read_text().splitlines()) > 320]
     assert long == []
+
+
+@pytest.mark.parametrize("patch", sorted(TOP.glob("tests/vm/planted/*/*.patch")), ids=lambda path: path.stem)
+def test_a_planted_bug_still_applies(patch: Path) -> None:
+    """Only a debug kernel shows that it is caught, see vm/test_alarms.py."""
+    command = ("patch", "-p1", "--fuzz=0", "--dry-run", "-d", TOP / "kernel", "-i", patch)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
