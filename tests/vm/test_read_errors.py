@@ -5,19 +5,15 @@ A direct read of a pending block fails with ENODATA, the errno of a medium error
 """
 
 import errno
-import random
 from collections.abc import Callable
 
 import pytest
 from harness import Guest, Machine
+from patterns import pattern
 from target import SPARE_DATA, create, extents, message, pending, places, refused, remapped, remove, status
 
 INVENTED = b"INVENTED" * 64
 MEDIUM_ERROR = errno.ENODATA
-
-
-def pattern(seed: int, sectors: int) -> bytes:
-    return random.Random(seed).randbytes(sectors * 512)
 
 
 def poison_spare(guest: Guest) -> None:

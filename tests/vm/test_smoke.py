@@ -4,17 +4,13 @@ ci/test runs everything on one kernel and this file on the others that are at ha
 """
 
 import errno
-import random
 from collections.abc import Callable
 
 import pytest
 from command import ok
 from harness import Guest, Machine
+from patterns import pattern
 from target import create, extents, mappings, message, pending, remapped, remove
-
-
-def pattern(seed: int, sectors: int) -> bytes:
-    return random.Random(seed).randbytes(sectors * 512)
 
 
 def test_the_module_comes_and_goes(guest: Guest) -> None:
