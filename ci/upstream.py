@@ -66,7 +66,7 @@ A commit rewrites the header and the tail of the log in two waves of
 copies with a flush after each, so at any instant one wave is whole.
 All that is written goes through dm-bufio.
 """,
-        ("drivers/md/dm-remap-v4-metadata.*", "drivers/md/dm-remap-v4-readahead.*"),
+        ("drivers/md/dm-remap-v4-metadata*", "drivers/md/dm-remap-v4-readahead.*"),
     ),
     Patch(
         "dm-remap: add the map, the free space and the held sectors",

@@ -99,6 +99,26 @@ static void note_loaded(struct dmr_target *c)
 		dmr_event(c, DMR_EV_COPY_MENDED, 0, 0);
 }
 
+/* Make what was found durable in every copy that can be written. */
+static void mend_loaded(struct dmr_target *c)
+{
+	int r = dmr_metadata_mend(c->md);
+
+	if (r == -ENODATA)
+		DMWARN("%s: newer metadata may be in copies that can't be read; writes are refused",
+		       c->name);
+	else if (r == -ESTALE)
+		DMWARN("%s: newer metadata came back; writes are refused, resume the device anew",
+		       c->name);
+	else if (r < 0 && dmr_metadata_uncertain(c->md))
+		DMWARN("%s: the metadata found can't be made durable; writes are refused", c->name);
+	else if (r < 0)
+		DMWARN("%s: a copy of the metadata could not be mended", c->name);
+	else if (r > 0)
+		DMINFO("%s: mended %d copies of the metadata", c->name, r);
+	dmr_metadata_changed(c);
+}
+
 static int load_metadata(struct dmr_target *c)
 {
 	bool again = dmr_meta(c).copies || c->mode == DMR_FAIL;
@@ -147,20 +167,8 @@ static int load_metadata(struct dmr_target *c)
 	}
 
 	note_loaded(c);
-	if (!c->read_only) {
-		r = dmr_metadata_mend(c->md);
-		if (r == -ENODATA)
-			DMWARN("%s: newer metadata may be in copies that can't be read; writes are refused until they can",
-			       c->name);
-		else if (r < 0 && dmr_metadata_uncertain(c->md))
-			DMWARN("%s: the metadata found can't be made durable; writes are refused until it can",
-			       c->name);
-		else if (r < 0)
-			DMWARN("%s: a copy of the metadata could not be mended", c->name);
-		else if (r > 0)
-			DMINFO("%s: mended %d copies of the metadata", c->name, r);
-		dmr_metadata_changed(c);
-	}
+	if (!c->read_only)
+		mend_loaded(c);
 	WRITE_ONCE(c->uncertain, !c->read_only && dmr_metadata_uncertain(c->md));
 	mode = c->read_only || c->uncertain ||
 	       c->meta.valid < c->meta.copies / 2 + 1 ? DMR_RO : DMR_RW;

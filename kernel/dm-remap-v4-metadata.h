@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The metadata on the spare. Only dm-remap-v4-metadata.c knows the format
- * (docs/on-disk-format.md); it never sees a bio, and its callers never see a
+ * The metadata on the spare. Only the files dm-remap-v4-metadata*.c know the format
+ * (docs/on-disk-format.md); they never see a bio, and their callers never see a
  * block. All functions may sleep and none may be called from map or end_io.
  *
  * One caller at a time: the target's worker while the device is live, the

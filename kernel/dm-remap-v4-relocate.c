@@ -331,12 +331,13 @@ static void do_repair(struct dmr_target *c, struct dmr_request *req)
 	if (req->anyway)
 		dmr_metadata_believe(c->md);
 	r = dmr_metadata_mend(c->md);
-	if (r < 0) {
-		refuse(req, r == -ENODATA ? -EIO : r, r == -ESTALE ?
-		       "newer metadata came back, resume the device anew" :
-		       r == -ENODATA ?
-		       "copies that can't be read may be newer: resume the device when they can, or send repair anyway" :
-		       "a copy of the metadata can't be written");
+	if (r == -ESTALE) {
+		refuse(req, r, "newer metadata came back, resume the device anew");
+	} else if (r == -ENODATA) {
+		refuse(req, -EIO,
+		       "copies that can't be read may be newer: resume the device when they can, or send repair anyway");
+	} else if (r < 0) {
+		refuse(req, r, "a copy of the metadata can't be written");
 	} else {
 		req->moved = r;
 		dmr_metadata_set_needs_check(c->md, false);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * dm-remap-v4-metadata.c on simulated disks, for tests in Python
+ * dm-remap-v4-metadata*.c on simulated disks, for tests in Python
  * (tests/user_metadata.py). Structures stay on this side: numbers cross, in
  * arrays of u64 where there are several.
  */

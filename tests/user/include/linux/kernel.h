@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include <linux/build_bug.h>
+
 #define container_of(ptr, type, member) \
 	((type *)((char *)(ptr) - offsetof(type, member)))
 #define ARRAY_SIZE(a)		(sizeof(a) / sizeof((a)[0]))
@@ -14,10 +16,6 @@
 #define BUG_ON(cond)		do { if (cond) abort(); } while (0)
 #define WARN_ON(cond)		({ int warned_ = !!(cond); if (warned_) abort(); warned_; })
 #define WARN_ON_ONCE(cond)	WARN_ON(cond)
-
-/* In the kernel the message is optional, as in C23. */
-#undef static_assert
-#define static_assert(expr, ...) _Static_assert(expr, #expr)
 
 #define swap(a, b) do {			\
 	__typeof__(a) kept_ = (a);	\

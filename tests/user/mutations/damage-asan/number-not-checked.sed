@@ -1,3 +1,3 @@
 # A log block of another copy counts as this one's.
 # Caught as: good copies 0x
-s/block_known(&log->p, LOG_MAGIC) && log->p.copy == copy &&/block_known(\&log->p, LOG_MAGIC) \&\&/
+s/dmr_md_block_known(&log->p, LOG_MAGIC) && log->p.copy == copy &&/dmr_md_block_known(\&log->p, LOG_MAGIC) \&\&/
