@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 HEADER = 312
 NO_PARAMS = {3, 4, 6, 7, 10, 16}
-BUFFER_FULL, UEVENT, DATA_OUT, DEFERRED = 1 << 8, 1 << 13, 1 << 16, 1 << 17
+READONLY, BUFFER_FULL, UEVENT, DATA_OUT, DEFERRED = 1 << 0, 1 << 8, 1 << 13, 1 << 16, 1 << 17
 QUERY_INACTIVE = 1 << 12
 ACTIVE, INACTIVE, SUSPENDED = 1 << 5, 1 << 6, 1 << 1
 WHILE_SUSPENDED = {"help", "status", "stats", "cache_stats", "scrub"}
@@ -35,6 +35,7 @@ class Device:
     event_nr: int = 0
     suspended: bool = False
     deferred: bool = False
+    readonly: bool = False
 
 
 @dataclass
@@ -238,6 +239,7 @@ class FakeKernel:
             flags |= ACTIVE if device.live is not None else 0
             flags |= INACTIVE if device.pending is not None else 0
             flags |= DEFERRED if device.deferred else 0
+            flags |= READONLY if device.readonly else 0
             struct.pack_into("=Ii", buffer, 20, len(device.live or []), device.open_count)
             struct.pack_into("=I", buffer, 32, device.event_nr)
             struct.pack_into(

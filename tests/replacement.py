@@ -19,6 +19,7 @@ class Replacement:
     def __init__(self, device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
         self.device = device
         self.new = device.disk("new", 4 * MIB)
+        self.accepting = False
         self.before = {path: Path(path).read_bytes() for path in (device.spare, self.new)}
         self.storage = Storage(monkeypatch, [device.spare, self.new])
         monkeypatch.setattr(activate, "every_device", lambda: [device.main, device.spare, self.new])

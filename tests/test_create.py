@@ -451,6 +451,45 @@ def test_a_valid_spare_of_a_device_on_devices_of_ours_is_activated(
     assert run("create", "r0", main, spare).exit_code == 0
 
 
+@pytest.mark.parametrize("command", ["create", "activate"])
+@pytest.mark.parametrize(
+    ("since", "words"), [([(0, b"XFSB")], "xfs"), ([(512, b"EFI PART")], "GPT")], ids=["xfs", "GPT"]
+)
+def test_a_former_spare_that_was_put_to_other_use_is_not_taken_up(
+    kernel: FakeKernel, run: Run, main: str, spare: str, command: str, since: list[tuple[int, bytes]],
+    words: str,
+) -> None:  # fmt: skip
+    """The kernel would mend its first header, over what is there now."""
+    put(spare, [*image(), (0, bytes(4096)), *since])
+    before = digest(spare)
+    refused = run(command, "r0", main, spare)
+    assert refused.exit_code == 5 and words in refused.stderr and "meta repair --in-place" in refused.stderr
+    assert digest(spare) == before and not kernel.devices
+    # Unless that is what its owner wants.
+    backup = f"{spare}.backup"
+    assert run("meta", "repair", "--in-place", spare, "--backup", backup, "--yes").exit_code == 0
+    assert run(command, "r0", main, spare).exit_code == 0
+
+
+def test_a_spare_whose_first_header_is_damaged_is_taken_up(
+    kernel: FakeKernel, run: Run, main: str, spare: str
+) -> None:
+    # What lives on it may look like anything.
+    put(spare, [*image(), (100, b"damage"), (8 * MIB - 512, b"EFI PART")])
+    assert run("create", "r0", main, spare).exit_code == 0
+
+
+def test_a_copy_of_the_spare_is_refused(
+    kernel: FakeKernel, run: Run, disks: Disks, main: str, spare: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(spare, image())
+    copy = disks.make("copy", 8 * MIB)
+    put(copy, image())
+    monkeypatch.setattr("pycontrol.service.boot.halves.every_device", lambda: [main, spare, copy])
+    refused = run("create", "r0", main, spare)
+    assert refused.exit_code == 5 and "have one metadata uuid" in refused.stderr and not kernel.devices
+
+
 # What the user agreed to.
 
 

@@ -13,6 +13,7 @@ import pytest
 from pycontrol import metadata
 from pycontrol.dm.ioctl import Control
 from pycontrol.service.move import evacuate, replace
+from pycontrol.service.move.standstill import Standstill
 from tests.conftest import MIB, Disks, Run
 from tests.evacuation import Mapped
 from tests.fakes import FakeKernel
@@ -111,6 +112,22 @@ def test_a_replacement_leaves_one_spare_that_can_be_used(replacement: Replacemen
             device.check(device.spare)
         outcomes.add(there)
     assert outcomes == {True, False}
+
+
+def test_the_guard_goes_on_with_the_new_spare_only_once_that_can_be_used(
+    replacement: Replacement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the kernel would refuse it, and have forgotten the table of the old one."""
+    told: list[tuple[bool, bool]] = []
+    real = Standstill.decided
+
+    def decided(still: Standstill, on: bool) -> None:
+        told.append((on, valid(replacement.new)))
+        real(still, on)
+
+    monkeypatch.setattr(Standstill, "decided", decided)
+    replacement.go()
+    assert told and set(told) == {(True, True)}
 
 
 def test_an_evacuation_leaves_no_second_copy_that_grows_old(device: Device, victim: Victim) -> None:

@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
@@ -163,6 +164,18 @@ def test_on_a_narrow_terminal_it_is_one_line(monkeypatch: pytest.MonkeyPatch, pa
     seen = shown(monkeypatch, Terminal(), "check", path)
     lines = [line for line in seen.replace("\r", "\n").splitlines() if "%" in line]
     assert lines and all("reading" in line and len(line) < 60 for line in lines)
+
+
+@pytest.mark.usefixtures("clock")
+def test_no_thread_draws_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take the signals that the work behind the bar holds off."""
+    terminal, threads = Terminal(), threading.active_count()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with bars.phases(quiet=False) as begin:
+        advance = begin("copying", 4)
+        for _ in range(3):
+            advance(1)
+        assert "25%" in terminal.getvalue() and threading.active_count() == threads
 
 
 def test_what_is_quick_shows_nothing(monkeypatch: pytest.MonkeyPatch, path: str) -> None:

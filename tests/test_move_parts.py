@@ -109,6 +109,21 @@ def test_it_is_said_how_long_the_switch_would_take() -> None:
 # Counts of writes.
 
 
+def test_much_metadata_is_no_surprise_when_it_stands_still() -> None:
+    rounds = Rounds(5.0)
+    rounds.did(100 * MIB, 1.0)
+    rounds.takes_besides(0.1)
+    assert rounds.standstill(0) == 0.0
+    rounds.takes_besides(6.0)
+    assert [rounds.decide(0) for _ in range(2)] == [Next.COPY, Next.COPY]
+    with pytest.raises(Busy, match=r"data has so many remaps .* for 6\.0 s"):
+        rounds.again("data", 0)
+    # Enough for the one and the other, though not for less than a tenth of it.
+    enough = Rounds(7.0, left=[0, 0])
+    enough.takes_besides(6.0)
+    assert enough.again("data", 0) is False
+
+
 def test_areas_are_not_too_many() -> None:
     assert written.area_sectors(1000, 2) == 128
     assert written.area_sectors(8 << 30, 2) == 131072  # 4 TiB

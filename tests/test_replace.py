@@ -12,7 +12,7 @@ from pycontrol import metadata
 from pycontrol.dm.ioctl import Control
 from pycontrol.dm.types import DevNumber
 from pycontrol.errors import Busy
-from pycontrol.metadata import Kind
+from pycontrol.metadata import Condition, Geometry, Kind, Mark
 from pycontrol.service import blockdev
 from pycontrol.service.identity import Identity
 from pycontrol.service.move import newdevice
@@ -317,6 +317,80 @@ def test_metadata_of_another_device(device: Device, run: Run) -> None:
 
     put(new, metadata.fresh(uuid=UUID(int=5), main_sectors=999, spare_sectors=8 * MIB // 512, time=1))
     refused(device, run, 5, "dm-remap metadata", "data", new)
+
+
+def marks() -> list[tuple[int, bytes]]:
+    """What a replacement of this device's spare that was interrupted leaves."""
+    return metadata.marked(Mark(Condition.UNFINISHED, UUID_, 5, "elsewhere"), Geometry(5, 256))
+
+
+GPT = [(0, bytes(4096)), (510, b"\x55\xaa"), (512, b"EFI PART")]
+
+
+@pytest.mark.parametrize(
+    ("since", "words"),
+    [
+        (GPT, "GPT at byte 512"),
+        ([(0, b"XFSB".ljust(4096, b"\0"))], "xfs"),
+        ([(0, b"whatever".ljust(4096, b"\0"))], "data of unknown kind"),
+        # This leaves the first block alone.
+        ([(4096, b"\xfc\x4e\x2b\xa9")], "md raid 1.2"),
+        ([(0, bytes(4096)), (0x10040, b"_BHRfS_M")], "btrfs"),
+    ],
+    ids=["GPT", "xfs", "unknown", "md", "btrfs"],
+)
+def test_what_was_put_over_the_marks_of_an_interrupted_replacement(
+    device: Device, run: Run, since: list[tuple[int, bytes]], words: str
+) -> None:
+    new = device.disk("new", 8 * MIB)
+    put(new, [*marks(), *since])
+    refused(device, run, 5, words, "data", new)
+    # The disk of an evacuation has one mark.
+    disk = device.disk("disk", 32 * MIB)
+    put(disk, [marks()[0], *since])
+    if since[0][0]:
+        with pytest.raises(Busy, match=words):
+            newdevice.holdings(device.disks.known[disk], MIB, UUID_, overwrite=False)
+
+
+@pytest.mark.parametrize("spoilt", [[], [(0, bytes(4096))], [(0, b"dm-remap: torn".ljust(512, b"\0"))]])
+def test_what_an_interrupted_replacement_has_left_is_nothing(
+    device: Device, run: Run, spoilt: list[tuple[int, bytes]]
+) -> None:
+    new = device.disk("new", 8 * MIB)
+    put(new, [*marks(), *spoilt])
+    assert run("spare", "replace", "data", new, "--yes").exit_code == 0
+    device.check(new)
+
+
+def test_a_read_only_device_stays_as_it_is(device: Device, run: Run, moving: MovingKernel) -> None:
+    moving.devices["data"].readonly = True
+    refused(device, run, 4, "data is read-only", "data", device.disk("new", 8 * MIB))
+    result = run("evacuate", "data", device.disk("disk", 32 * MIB), "--yes")
+    assert result.exit_code == 4 and "data is read-only" in result.stderr
+
+
+def test_what_cannot_be_read_is_pending_in_blocks_of_main(
+    device: Device, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A main device with larger blocks than both spares have."""
+    disks = device.disks
+    disks.known |= {
+        path: replace(found, logical_block=4096)
+        for path, found in disks.known.items()
+        if found.path == device.main
+    }
+    records = [metadata.Record(*each) for each in loaded(device.spare).extents]
+    blocks = metadata.encode_image(
+        records, uuid=UUID_, main_sectors=SECTORS, spare_sectors=8 * MIB // 512, time=1, sequence=9,
+        cursor=metadata.data_start() + 8 * len(MAPPED), name="data", block_size=4096,
+    )  # fmt: skip
+    put(device.spare, blocks)
+    bad_sectors(monkeypatch, device.spare, {metadata.data_start() + 8 * 3 + 5})
+    new = device.disk("new", 8 * MIB)
+    result = run("spare", "replace", "data", new, "--yes")
+    assert result.exit_code == 1, result.stderr
+    device.check(new, list(range(MAPPED[3], MAPPED[3] + 8)))
 
 
 def test_one_disk(device: Device, run: Run, disks: Disks) -> None:

@@ -1,8 +1,11 @@
 """What goes wrong at the switch itself, and behind it: one side is the right one, and it is found."""
 
+import errno
+import os
 import random
 import resource
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -155,7 +158,107 @@ def test_what_fails_behind_the_switch_takes_nothing_back(replacement: Replacemen
     replacement.device.check(replacement.new)
 
 
+def stands_still(device: Device) -> bool:
+    return device.kernel.devices["data"].suspended
+
+
+@pytest.fixture
+def refusing(replacement: Replacement, monkeypatch: pytest.MonkeyPatch) -> Replacement:
+    """Its kernel refuses the new spare, when the table is in place already, until it is ``accepting``."""
+    device, real = replacement.device, MovingKernel._resume
+
+    def resume(kernel: MovingKernel, name: str, *rest: object) -> object:
+        found = kernel.devices["data"]
+        if (
+            not replacement.accepting
+            and found.pending
+            and found.pending[0][3] == device.table(replacement.new)
+        ):
+            found.live, found.pending, found.suspended = found.pending, None, True
+            raise OSError(errno.EINVAL, "the metadata is refused")
+        return real(kernel, name, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MovingKernel, "_resume", resume)
+    return replacement
+
+
+def not_written(monkeypatch: pytest.MonkeyPatch, path: str, which: Callable[[bytes, int], bool]) -> None:
+    """Writes of these, by what they hold and the byte they go to, fail."""
+    real, inode = os.pwritev, Path(path).stat().st_ino
+
+    def pwritev(fd: int, buffers: list[memoryview], offset: int, *rest: int) -> int:
+        if os.fstat(fd).st_ino == inode and which(bytes(buffers[0]), offset):
+            raise OSError(errno.EIO, "Input/output error")
+        return real(fd, buffers, offset, *rest)
+
+    monkeypatch.setattr(os, "pwritev", pwritev)
+
+
+def test_it_goes_back_though_a_header_of_the_old_spare_cannot_be_written(
+    refusing: Replacement, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, new = refusing.device, refusing.new
+    not_written(monkeypatch, device.spare, lambda data, at: data.startswith(metadata.HEADED) and at == 0)
+    done = run("spare", "replace", "data", new, "--yes")
+    assert done.exit_code == 9 and "stands still" not in done.stderr, done.stderr
+    assert refusing.in_use == device.spare and not stands_still(device)
+    device.check(device.spare)
+    assert not valid(new) and not refusing.arrived
+
+
+def test_what_could_not_go_back_is_finished_when_it_is_run_again(
+    refusing: Replacement, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, new = refusing.device, refusing.new
+    with monkeypatch.context() as patch:
+        not_written(patch, device.spare, lambda data, _: data.startswith(metadata.HEADED))
+        done = run("spare", "replace", "data", new, "--yes")
+    assert done.exit_code == 6 and "data stands still; run the command again" in done.stderr, done.stderr
+    assert stands_still(device) and not valid(device.spare)
+    assert refusing.arrived, "the only one that has everything"
+    refusing.accepting = True
+    again = run("spare", "replace", "data", new, "--yes")
+    assert again.exit_code == 0 and "finished" in again.stdout + again.stderr, again
+    assert refusing.in_use == new and not stands_still(device)
+    device.check(new)
+
+
+def test_a_mark_that_may_be_in_a_cache_alone_is_told(
+    replacement: Replacement, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, real = replacement.device, os.fsync
+    inode = Path(device.spare).stat().st_ino
+
+    def fsync(fd: int) -> None:
+        if os.fstat(fd).st_ino == inode:
+            raise OSError(errno.EIO, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    done = run("spare", "replace", "data", replacement.new, "--yes")
+    assert done.exit_code == 0 and "could not be marked as retired" in done.stderr
+    device.check(replacement.new)
+
+
 # ^C.
+
+
+def test_interrupted_as_the_resume_returns_it_is_done(
+    replacement: Replacement, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, real = replacement.device, MovingKernel._resume
+
+    def resume(kernel: MovingKernel, *arguments: object) -> object:
+        answer = real(kernel, *arguments)  # type: ignore[arg-type]
+        if device.live[3] == device.table(replacement.new):
+            raise KeyboardInterrupt
+        return answer
+
+    monkeypatch.setattr(MovingKernel, "_resume", resume)
+    done = run("spare", "replace", "data", replacement.new, "--yes")
+    assert done.exit_code == 0 and "interrupted when the switch had been made" in done.stderr, done.stderr
+    assert replacement.in_use == replacement.new and not valid(device.spare)
+    device.check(replacement.new)
 
 
 def test_interrupted_at_any_step_it_is_done_or_it_is_not(

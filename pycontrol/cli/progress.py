@@ -73,13 +73,20 @@ class _Bars:
             TaskProgressColumn(),
             TimeRemainingColumn(),
         )
-        # What is printed meanwhile goes above the bar, unless it goes to a file.
-        above = sys.stdout.isatty()
-        bar = Progress(*columns, console=error_console(), transient=True, expand=True, redirect_stdout=above)
+        # What is printed meanwhile goes above the bar, unless it goes to a file.  Drawn here and by no
+        # thread: that would take the signals that the work holds off.
+        bar = Progress(
+            *columns,
+            console=error_console(),
+            transient=True,
+            expand=True,
+            redirect_stdout=sys.stdout.isatty(),
+            auto_refresh=False,
+        )
         bar.start()
         self._bar = bar
         task = bar.add_task(what, total=total)
-        return lambda done: bar.update(task, completed=done)
+        return lambda done: bar.update(task, completed=done, refresh=True)
 
     def close(self) -> None:
         if self._bar is not None:

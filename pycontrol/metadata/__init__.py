@@ -34,6 +34,8 @@ from pycontrol.metadata.image import encode_image, fresh
 from pycontrol.metadata.layout import BLOCK, SECTOR, Geometry, data_start, region_size
 from pycontrol.metadata.load import fingerprint, load, log_bytes, survey
 from pycontrol.metadata.mark import (
+    HEADED,
+    MARKED,
     Condition,
     Mark,
     admitted,
@@ -54,6 +56,8 @@ from pycontrol.metadata.table import replay
 
 __all__ = [
     "BLOCK",
+    "HEADED",
+    "MARKED",
     "SECTOR",
     "BlockError",
     "BlockState",

@@ -16,7 +16,7 @@ from uuid import UUID
 from zlib import crc32
 
 from pycontrol.metadata.blocks import BlockError, Header, decode_header, encode_header
-from pycontrol.metadata.layout import ARRIVED, BLOCK, SHADOW_BLOCK, Geometry
+from pycontrol.metadata.layout import ARRIVED, BLOCK, HEADER_MAGIC, SHADOW_BLOCK, Geometry
 from pycontrol.metadata.nothing import traces
 from pycontrol.metadata.reader import Reader
 
@@ -24,6 +24,9 @@ _FIRST: Final = {
     "retired": "dm-remap: this spare is retired, what it held lives elsewhere: do not use it.",
     "unfinished": "dm-remap: this spare was being filled and is not complete: do not use it.",
 }
+MARKED: Final = b"dm-remap: "
+HEADED: Final = HEADER_MAGIC.to_bytes(4, "little")
+"""What a block begins with that was a mark, or a header, be it damaged."""
 _LINE: Final = re.compile(r"([a-z]+) (.*)")
 _TEXT: Final = 1024
 """The longest name of the other device that is kept, in bytes."""
@@ -64,7 +67,7 @@ def encode_mark(mark: Mark) -> bytes:
 def decode_mark(block: bytes) -> Mark | None:
     """The mark in a block; None if there is none, or a damaged one."""
     text, found, tail = block.rstrip(b"\0").rpartition(b"crc ")
-    if not found or not text.startswith(b"dm-remap: ") or tail != b"%08x\n" % crc32(text):
+    if not found or not text.startswith(MARKED) or tail != b"%08x\n" % crc32(text):
         return None
     lines = text.decode("utf-8", "surrogateescape").splitlines()
     words = {match[1]: match[2] for line in lines[1:] if (match := _LINE.fullmatch(line))}

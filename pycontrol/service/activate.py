@@ -1,6 +1,5 @@
 """Bringing a device up again from a main device and a spare that belong together; formats nothing."""
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pycontrol import metadata
@@ -10,15 +9,12 @@ from pycontrol.dm.ioctl import Control
 from pycontrol.dm.types import DeviceInfo
 from pycontrol.errors import Busy, RemapError, WrongDevice
 from pycontrol.service import blockdev
-from pycontrol.service.create import Action, Options, Plan, carry_out, plan
+from pycontrol.service.create import Action, FindPaths, Options, Plan, carry_out, plan
 from pycontrol.service.directio import direct
 from pycontrol.service.find import disks
 from pycontrol.service.kernel import require_root
 from pycontrol.service.move import retire
 from pycontrol.text import plain
-
-FindPaths = Callable[[], Iterable[str]]
-"""The paths of all block devices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +51,10 @@ def activate(
     WrongDevice if they do not belong together, Busy if somebody uses them, has the name, or if
     another spare has the same uuid.
     """
-    from pycontrol.service.boot.halves import refuse_copies
-
     require_root()
     headers = _arrived(main, spare, alone, find or every_device)
-    decided = plan(control, name, main, spare, Options(relocate_weak=relocate_weak), headers=headers)
+    options = Options(relocate_weak=relocate_weak)
+    decided = plan(control, name, main, spare, options, headers=headers, find=find)
     if decided.action is Action.FORMAT:
         raise WrongDevice(
             f"{plain(spare)} holds no metadata of a device; 'dmremapctl create' would make a new spare of it"
@@ -67,7 +62,6 @@ def activate(
     if headers:
         with direct(decided.spare, write=True, exclusive=True) as opened:
             retire.admit(opened, retire.arrived(opened.bytes_at, decided.spare.size)[0])
-    refuse_copies(decided.spare.path, find)
     return Activated(decided, carry_out(control, decided, cookie=cookie), finished=bool(headers))
 
 

@@ -5,7 +5,7 @@ Between the two the command asks the user.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
@@ -30,6 +30,9 @@ from pycontrol.service.status import TargetTable
 from pycontrol.service.unfinished import check_elsewhere, check_free_but_for, clear_unfinished, free_name
 from pycontrol.sizes import SECTOR, human
 from pycontrol.text import plain
+
+FindPaths = Callable[[], Iterable[str]]
+"""The paths of all block devices."""
 
 MAX_COPIES: Final = 8
 MIN_SPACING: Final = 32 << 10
@@ -118,6 +121,7 @@ def plan(
     *,
     headers: Sequence[tuple[int, bytes]] = (),
     readonly: bool = False,
+    find: FindPaths | None = None,
 ) -> Plan:
     """Check everything that can be checked without changing anything, and decide.
 
@@ -126,6 +130,7 @@ def plan(
     ``options`` say to format it, and is then in ``loses`` of the plan.  A device of that name that a
     killed command has left without a table is no obstacle.  ``headers`` are taken for written on
     the spare, at these bytes.  With ``readonly`` a device that is write-protected will do.
+    ``find`` gives the paths of all block devices, among which a copy of the spare is looked for.
 
     WrongDevice, Busy, UsageError or BeyondRecovery say what is wrong with the two devices;
     AccessDenied and TargetMissing what the machine lacks.
@@ -154,6 +159,9 @@ def plan(
     found = examine(main, spare, options, headers)
     if found.action is Action.ACTIVATE:
         check_elsewhere(control, wanted, found.uuid)
+        from pycontrol.service.boot.halves import refuse_copies
+
+        refuse_copies(spare.path, find)
     else:
         warnings += check_main(main) + about_partitions(main)
     return Plan(

@@ -6,7 +6,7 @@ from functools import partial
 from uuid import UUID, uuid4
 
 from pycontrol import metadata
-from pycontrol.errors import BeyondRecovery, Busy, DeviceIoError, RemapError, UsageError, WrongDevice
+from pycontrol.errors import BeyondRecovery, Busy, DeviceIoError, UsageError, WrongDevice
 from pycontrol.service import blockdev, signatures
 from pycontrol.service.blockdev import BlockDevice
 from pycontrol.service.buffered import read_at
@@ -15,6 +15,7 @@ from pycontrol.service.create import Action, Options
 from pycontrol.service.find.judge import COPIES, SPACING
 from pycontrol.service.identity import Identity
 from pycontrol.service.move import retire
+from pycontrol.service.remains import leftover, put_since
 from pycontrol.sizes import MIB, SECTOR, human
 from pycontrol.text import plain
 
@@ -66,7 +67,7 @@ def _judge(
     except metadata.OutOfService as error:
         from pycontrol.service.formatting import was_interrupted
 
-        nothing = was_interrupted(error.mark, main) and not shown
+        nothing = was_interrupted(error.mark, main) and not shown and leftover(read)
         if not (nothing or options.format):
             raise WrongDevice(f"{where}: {plain(error)}; --format makes a fresh spare of it") from error
         if not nothing:
@@ -99,9 +100,21 @@ def _judge(
         fresh.loses.append("dm-remap metadata that is damaged beyond recovery")
     else:
         if not options.format:
+            _check_still_spare(read, spare)
             return _activate(main, spare, options, loaded)
         fresh.loses.append(f"dm-remap metadata {loaded.uuid} with {len(loaded.records)} records")
     return fresh
+
+
+def _check_still_spare(read: metadata.Read, spare: BlockDevice) -> None:
+    """Busy if it was put to other use: to take it up would write over that."""
+    since = put_since(read, spare.size)
+    if since:
+        where = plain(spare.path)
+        raise Busy(
+            f"{where} carries {since}, and further on what is left of a spare; name another spare, or, if it"
+            f" is to be that spare again and nothing else, run 'dmremapctl meta repair --in-place {where}'"
+        )
 
 
 def _activate(main: BlockDevice, spare: BlockDevice, options: Options, loaded: metadata.Loaded) -> Found:
@@ -159,24 +172,10 @@ def check_main(main: BlockDevice) -> list[str]:
             found = plain(error)
         except (metadata.NotOurs, OSError):
             return []
-        since = _since(read, main.size)
+        since = put_since(read, main.size)
     if since:
         return [f"{where} carries {since}, and remains of a spare: {found}"]
     raise WrongDevice(
         f"{where} is a spare, are the names swapped? ({found}); if it is to be one no more, overwrite what"
         f" 'dmremapctl meta search {where}' finds"
     )
-
-
-def _since(read: signatures.Read, size: int) -> str:
-    """What somebody has put in the place of the first header since; the end of a disk tells nothing."""
-    try:
-        metadata.decode_header(read(0, metadata.BLOCK))
-    except metadata.BlockError:
-        try:
-            return ", ".join(plain(mark) for mark in signatures.probe(read, min(MIB, size)))
-        except RemapError:
-            return ""
-    except OSError:
-        return ""
-    return ""

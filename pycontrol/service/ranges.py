@@ -1,9 +1,10 @@
 """Ranges of numbers, half-open: sectors, blocks or bytes, whichever the caller counts in.
 
 Sets of them are lists in ascending order whose members neither overlap nor touch, as
-:func:`merged` makes them; all work here is linear in their length.
+:func:`merged` makes them; all work here but :func:`near` is linear in their length.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 
 Range = tuple[int, int]
@@ -67,6 +68,12 @@ def difference(one: Iterable[Range], other: Iterable[Range]) -> list[Range]:
         if start < end:
             found.append((start, end))
     return found
+
+
+def near(ranges: list[Range], start: int, end: int) -> list[Range]:
+    """Those of a set that overlap ``start`` to ``end``, and perhaps the one before; found by bisection."""
+    first = max(0, bisect_left(ranges, (start, 0)) - 1)
+    return ranges[first : bisect_left(ranges, (end, 0))]
 
 
 def outward(ranges: Iterable[Range], step: int) -> list[Range]:

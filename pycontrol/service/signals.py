@@ -8,7 +8,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Signals come at the end of a block, which should be short."""
+    """Signals come at the end of a block, which should be short.
+
+    Only if there is no other thread: one that does not hold them would take them.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         yield

@@ -20,9 +20,9 @@ from pycontrol.errors import Busy, RemapError, TargetRefused, WrongDevice
 from pycontrol.service import blockdev, devices
 from pycontrol.service.activate import activate
 from pycontrol.service.boot import halves
-from pycontrol.service.boot.halves import FindPaths, Missing
+from pycontrol.service.boot.halves import Missing
 from pycontrol.service.boot.tab import Entry
-from pycontrol.service.create import Options, Plan, plan
+from pycontrol.service.create import FindPaths, Options, Plan, plan
 from pycontrol.service.kernel import check_target, explained, require_root
 from pycontrol.service.kernellog import KernelLog
 from pycontrol.service.move.underway import underway

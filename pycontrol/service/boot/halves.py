@@ -1,6 +1,5 @@
 """Where the halves of a line of dmremaptab are, and that there is one spare and no copy of it."""
 
-from collections.abc import Callable, Iterable
 from functools import partial
 from uuid import UUID
 
@@ -10,10 +9,8 @@ from pycontrol.service import blockdev
 from pycontrol.service.activate import every_device
 from pycontrol.service.boot.tab import Entry, device_path
 from pycontrol.service.buffered import read_at
+from pycontrol.service.create import FindPaths
 from pycontrol.text import plain
-
-FindPaths = Callable[[], Iterable[str]]
-"""The paths of all block devices."""
 
 
 class Missing(WrongDevice):

@@ -13,8 +13,9 @@ import logging
 import os
 import select
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +31,8 @@ ERRORS: Final = 16 << 10
 KEEPALIVE: Final = 15
 DEAD: Final = 45
 """Seconds after which a connection whose other end says nothing at all is lost."""
+
+_TOO_SLOW: Final = "did not end within its time"
 
 # What paramiko has to say beyond its exceptions goes nowhere: it would go to standard error.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -81,17 +84,31 @@ class SshSession:
         try:
             # Not create_session(), which would open anew what was closed to end this.
             with self._connection.transport.open_session() as channel:
-                channel.exec_command(command)
+                with self._closed_at(deadline):
+                    channel.exec_command(command)
                 self._send(channel, data, deadline)
                 self._receive(channel, take, errors, deadline)
                 if not channel.status_event.wait(_left(deadline)):
                     raise TimeoutError
                 code = channel.exit_status
         except TimeoutError as error:
-            raise HostFailure(State.TIMEOUT, "did not end within its time") from error
+            raise HostFailure(State.TIMEOUT, _TOO_SLOW) from error
         except (OSError, EOFError, paramiko.SSHException) as error:
+            if not _left(deadline):
+                raise HostFailure(State.TIMEOUT, _TOO_SLOW) from error
             raise HostFailure(State.LOST, f"the connection was lost: {_short(error)}") from error
         return Ended(code if code >= 0 else None, bytes(errors))
+
+    @contextlib.contextmanager
+    def _closed_at(self, deadline: float) -> Iterator[None]:
+        """Close the connection at the deadline: paramiko waits without one for the answer to a request."""
+        timer = threading.Timer(_left(deadline), self.close)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _send(self, channel: paramiko.Channel, data: bytes, deadline: float) -> None:
         channel.settimeout(_left(deadline))

@@ -12,7 +12,7 @@ from pycontrol.service.move.replace_plan import remaps
 from pycontrol.service.move.rounds import Rounds
 from pycontrol.service.move.written import Counts, Written
 from pycontrol.service.progress import Progress
-from pycontrol.service.ranges import Range, difference, intersection, merged, total
+from pycontrol.service.ranges import Range, difference, intersection, merged, near, total
 from pycontrol.text import plain
 
 
@@ -106,7 +106,7 @@ class Filling:
 
     def _whole_and_lost(self, piece: Piece, extent: Extent) -> Iterator[Record]:
         here = [(piece.main, piece.end)]
-        gone = intersection(here, self.lost)
+        gone = intersection(here, near(self.lost, *here[0]))
         for start, end in sorted([*gone, *difference(here, gone)]):
             if (start, end) in gone:
                 yield Record(start, 0, end - start, Kind.PENDING, extent.errors, extent.time)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from pycontrol.errors import WrongDevice
-from pycontrol.service.ranges import Range, difference, intersection, merged
+from pycontrol.service.ranges import Range, difference, intersection, merged, near
 
 
 class Piece(NamedTuple):
@@ -59,7 +59,7 @@ class Placement:
         without = [
             Piece(start, end - start, old + start - main, 0)
             for main, sectors, old in wanted
-            for start, end in difference([(main, main + sectors)], _near(had, main, main + sectors))
+            for start, end in difference([(main, main + sectors)], near(had, main, main + sectors))
         ]
         # In the order of the old spare: so it is read, and the new one written, in long runs.
         fresh: list[Piece] = []
@@ -107,12 +107,3 @@ def _still(pieces: list[Piece], wanted: list[tuple[int, int, int]]) -> Iterable[
             if main + sectors > piece.end:
                 break
             extent = next(rest, None)
-
-
-def _near(ranges: list[Range], start: int, end: int) -> list[Range]:
-    from bisect import bisect_left
-
-    # Sorted and apart: those that can touch [start, end) stand together.
-    first = max(0, bisect_left(ranges, (start, 0)) - 1)
-    last = bisect_left(ranges, (end, 0))
-    return ranges[first:last]

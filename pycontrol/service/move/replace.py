@@ -7,6 +7,7 @@ each moment one of the spares, and never both, can be used.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -15,7 +16,7 @@ from pycontrol.dm.cookie import Cookie
 from pycontrol.dm.flow import MakeCookie
 from pycontrol.dm.ioctl import Control
 from pycontrol.errors import BrokenError, DeviceIoError
-from pycontrol.metadata import SECTOR, Loaded, Mark
+from pycontrol.metadata import SECTOR, Loaded, Mark, Record, Snapshot
 from pycontrol.service import live
 from pycontrol.service.directio import direct
 from pycontrol.service.move import newdevice, retire
@@ -79,7 +80,7 @@ def carry_out(
         newdevice.check_holdings(decided.new, target, decided.region, uuid, decided.loses)
         mark = retire.unfinished(uuid, moment, decided.old)
         retire.begin(target, decided.new.size, decided.geometry, mark)
-        unit = max(decided.old.logical_block, decided.new.logical_block)
+        unit = max(decided.block_size, decided.old.logical_block)
         filling = Filling(source, target, decided.geometry, decided.new.sectors, unit, written)
         _copy_ahead(decided, filling, rounds, progress)
         target.sync()
@@ -113,11 +114,34 @@ def _copy_ahead(decided: Plan, filling: Filling, rounds: Rounds, progress: Progr
     """Copy until little is left."""
     while True:
         counts = filling.counts()
+        began = monotonic()
         loaded = live.load_live(str(decided.old.dev), decided.uuid)
+        loading = monotonic() - began
         pieces = filling.left(loaded, counts)
+        # It is loaded, made, written, and read back while I/O stands still.
+        began = monotonic()
+        size = sum(len(block) for _, block in _snapshot(decided, filling, loaded, 0)[1].blocks())
+        rounds.takes_besides(2 * loading + monotonic() - began + rounds.copying(size))
         if not rounds.again(decided.name, sum(piece.sectors for piece in pieces) * SECTOR):
             return
         filling.copy(pieces, progress, rounds, "copying")
+
+
+def _snapshot(plan: Plan, filling: Filling, loaded: Loaded, now: int) -> tuple[list[Record], Snapshot]:
+    """The metadata of the new spare; BrokenError if there is no room for it."""
+    records = filling.records(loaded)
+    try:
+        return records, metadata.moved(
+            loaded,
+            records,
+            spare_sectors=plan.new.sectors,
+            block_size=plan.block_size,
+            end=filling.placement.cursor,
+            lost=filling.lost_sectors,
+            time=now,
+        )
+    except ValueError as error:
+        raise BrokenError(f"{plain(plan.new.path)} cannot take the metadata: {plain(error)}") from error
 
 
 @dataclass(slots=True)
@@ -140,22 +164,10 @@ class _Switch(Switch):
         loaded = metadata.load(self.old.bytes_at, plan.old.size)
         filling.copy(filling.left(loaded, counts), silent, self.rounds, "")
         self._try_again()
-        records = filling.records(loaded)
-        try:
-            snapshot = metadata.moved(
-                loaded,
-                records,
-                spare_sectors=plan.new.sectors,
-                block_size=plan.block_size,
-                end=filling.placement.cursor,
-                lost=filling.lost_sectors,
-                time=self.now,
-            )
-        except ValueError as error:
-            raise BrokenError(f"{plain(plan.new.path)} cannot take the metadata: {plain(error)}") from error
+        records, snapshot = _snapshot(plan, filling, loaded, self.now)
         self.target.store(snapshot.blocks())
         self._arrived, self.usable = list(snapshot.headers()), True
-        self.target.store(self._arrived)
+        retire.admit(self.target, self._arrived)
         self._admitted, check = retire.arrived(self.target.bytes_at, plan.new.size)
         if list(check.records) != records:
             raise DeviceIoError(f"{plain(plan.new.path)} does not read as it was written; use another device")
@@ -169,9 +181,9 @@ class _Switch(Switch):
                 break
             self.filling.copy([block], silent, self.rounds, "")
 
-    def arrive(self) -> None:
+    def arrive(self, usable: Callable[[], None]) -> None:
         """The headers without what keeps the kernel away."""
-        retire.admit(self.target, self._admitted)
+        retire.admit(self.target, self._admitted, usable)
 
     def withdraw(self) -> None:
         """The headers that the kernel refuses, as they were."""

@@ -3,6 +3,7 @@
 See :mod:`pycontrol.metadata.mark` for the order of the steps.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -50,6 +51,8 @@ class Headers:
     """The headers of a spare as they are, to be put back."""
 
     source: Direct
+    size: int
+    """Of the spare, in bytes."""
     blocks: tuple[Placed, ...]
 
     @classmethod
@@ -61,11 +64,24 @@ class Headers:
             for each in slot.headers
             if each.state is metadata.State.VALID
         ]
-        return cls(source, tuple((at, source.bytes_at(at, BLOCK)) for at in places))
+        blocks = tuple((at, source.bytes_at(at, BLOCK)) for at in places)
+        return cls(source, loaded.device_sectors * SECTOR, blocks)
 
     def put_back(self) -> None:
-        """Put the spare in service again; DeviceIoError if it cannot be written."""
-        self.source.store(self.blocks)
+        """Put the spare in service again; DeviceIoError if too little of it can be written for that."""
+        failed: DeviceIoError | None = None
+        for block in self.blocks:
+            try:
+                self.source.write(*block)
+            except DeviceIoError as error:
+                failed = error
+        self.source.sync()
+        if failed is None:
+            return
+        try:
+            metadata.load(self.source.bytes_at, self.size)
+        except (metadata.MetadataError, OSError):
+            raise failed from None
 
 
 def retire(source: Direct, loaded: Loaded, other: str, now: int) -> str:
@@ -74,7 +90,7 @@ def retire(source: Direct, loaded: Loaded, other: str, now: int) -> str:
     A dying spare may refuse to be written: that is no reason to stay with it.
     """
     mark = Mark(Condition.RETIRED, loaded.uuid, now, other)
-    written = True
+    written = flushed = True
     for wave in metadata.waves(metadata.marked(mark, Geometry(loaded.copies, loaded.spacing))):
         for block in wave:
             try:
@@ -84,14 +100,16 @@ def retire(source: Direct, loaded: Loaded, other: str, now: int) -> str:
         try:
             source.sync()
         except DeviceIoError:
-            written = False
+            # What it reads as now may be in its cache alone, and the headers be back without power.
+            flushed = False
     try:
         metadata.survey(source.bytes_at, loaded.device_sectors * SECTOR, loaded.uuid)
     except metadata.MetadataError:
-        return ""
+        if flushed:
+            return ""
     except OSError:
         # It may only be gone for now, with what it had.
-        if written:
+        if written and flushed:
             return ""
     return (
         f"{plain(source.path)} could not be marked as retired: it must never be used as a spare of this"
@@ -137,7 +155,11 @@ def overlaid(read: metadata.Read, blocks: list[Placed]) -> metadata.Read:
     return patched
 
 
-def admit(target: Direct, blocks: list[Placed]) -> None:
-    """Write these headers in two steps, so that a cut leaves those of one; DeviceIoError if it fails."""
+def admit(target: Direct, blocks: list[Placed], some: Callable[[], None] = lambda: None) -> None:
+    """Write these headers in two steps, so that a cut leaves those of one; DeviceIoError if it fails.
+
+    ``some`` is called after each step.
+    """
     for wave in metadata.waves(blocks):
         target.store(wave)
+        some()

@@ -16,6 +16,10 @@ _MEASURED: Final = 4 << 20
 """Bytes after which a rate means something."""
 
 
+_LITTLE: Final = 0.5
+"""Seconds."""
+
+
 class Next(Enum):
     """What to do about what is left."""
 
@@ -32,30 +36,46 @@ class Rounds:
     left: list[int] = field(default_factory=list)
     copied: int = 0
     seconds: float = 0.0
+    beside: float = 0.0
+    """Seconds that the switch takes beside the copying."""
+
+    def takes_besides(self, seconds: float) -> None:
+        """That the switch would take so long beside the copying; little is as good as nothing."""
+        self.beside = seconds if seconds > _LITTLE else 0.0
 
     def did(self, copied: int, seconds: float) -> None:
         """So many bytes were copied in so many seconds."""
         self.copied += copied
         self.seconds += seconds
 
-    def standstill(self, left: int) -> float:
+    def copying(self, left: int) -> float:
         """Seconds it would take to copy so many bytes."""
         if self.copied < _MEASURED or not self.seconds:
             return left / _GUESS
         return left * self.seconds / self.copied
 
+    def standstill(self, left: int) -> float:
+        """Seconds that I/O would stand still, with so many bytes left to be copied."""
+        return self.beside + self.copying(left)
+
     def again(self, name: str, left: int) -> bool:
         """Whether to copy once more before the switch, with so many bytes left.
 
-        Busy if ``name`` is written too fast for a switch.
+        Busy if ``name`` is written too fast for a switch, or has more metadata than can be written in it.
         """
         decided = self.decide(left)
-        if decided is Next.GIVE_UP:
+        if decided is not Next.GIVE_UP:
+            return decided is Next.COPY
+        seconds = f"{max(self.standstill(left), 0.1):.1f} s"
+        if self.beside > self.longest:
             raise Busy(
-                f"{name} is written faster than it can be copied: I/O would have to stand still for"
-                f" {max(self.standstill(left), 0.1):.1f} s; try at a quieter time, or allow it with --pause"
+                f"{name} has so many remaps that I/O would have to stand still for {seconds} while they are"
+                " written down; allow it with --pause"
             )
-        return decided is Next.COPY
+        raise Busy(
+            f"{name} is written faster than it can be copied: I/O would have to stand still for {seconds};"
+            " try at a quieter time, or allow it with --pause"
+        )
 
     def decide(self, left: int) -> Next:
         """Copy once more, as long as that makes what is left (bytes) a good deal less."""

@@ -41,6 +41,8 @@ class Standstill:
         self._began = time.monotonic()
         self.seconds = 0.0
         """How long I/O stood still."""
+        self.refused = False
+        """Going back was tried, and failed: whoever tried it says so."""
 
     def load(self, table: TargetLine) -> None:
         """Have the new table ready; TargetRefused or Busy if the kernel refuses, and nothing has changed."""
@@ -56,15 +58,23 @@ class Standstill:
 
         TargetRefused if the target refuses to: then it stands still, and :meth:`go_back` is for the caller.
         """
-        with explained(self._log):
-            info = self._table.control.resume(self._table.name, event_nr=event_nr)
+        try:
+            with explained(self._log):
+                info = self._table.control.resume(self._table.name, event_nr=event_nr)
+        except BaseException:
+            # Whatever it says: once I/O goes on with the new table there is no way back.
+            if self._table.left():
+                self._ended()
+            raise
         self._ended()
         return info
 
     def go_back(self) -> None:
-        """Go on with the old table."""
+        """Go on with the old table; once this process has ended, its guard tries it once more."""
+        self.refused = True
         with explained(self._log):
             self._table.go_back()
+        self.refused = False
         self._ended()
 
     def _ended(self) -> None:
@@ -84,6 +94,14 @@ class _Table:
     control: Control
     name: DmName
     lines: tuple[TargetLine, ...]
+
+    def left(self) -> bool:
+        """Whether the device is known to go on, and with another table."""
+        try:
+            info, lines = self.control.table(self.name)
+        except DmError:
+            return False
+        return not info.suspended and tuple(lines) != self.lines
 
     def go_back(self) -> None:
         """Resume with it, whatever was loaded meanwhile."""
@@ -132,7 +150,7 @@ def standstill(
             try:
                 yield still
             finally:
-                if not still.over:
+                if not (still.over or still.refused):
                     still.go_back()
             # A ^C comes too late: all is done, and to say so is better than "interrupted".
             signal.sigtimedwait({signal.SIGINT}, 0)

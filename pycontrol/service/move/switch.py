@@ -5,7 +5,7 @@ the two sides is the right one, and what is on the disks says which, see
 :mod:`pycontrol.metadata.mark`; if one fails they are taken back in the reverse order.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -73,8 +73,12 @@ class Switch:
     def complete(self) -> None:
         """The new table is loaded, which tells who finds this standing still: write what was kept back."""
 
-    def arrive(self) -> None:
-        """The old spare is out of service: put the new one in service."""
+    def arrive(self, usable: Callable[[], None]) -> None:
+        """The old spare is out of service: put the new one in service.
+
+        ``usable`` is to be called as soon as it is: the guard would go on with it from then on.
+        """
+        usable()
 
     def withdraw(self) -> None:
         """Take the new spare out of service, so that it could still be put in service again."""
@@ -105,20 +109,25 @@ class Switch:
                     self.complete()
                     headers = retire.Headers.of(self.old, loaded)
                     self._retire(loaded)
-                    still.decided(on=True)
-                    self.arrive()
+                    self.arrive(lambda: still.decided(on=True))
                     info = still.switch(waiting.arm())
                 except BaseException as error:
-                    self._undo(headers, still, error)
+                    if still.over:
+                        self._made(still)
+                    else:
+                        self._undo(headers, still, error)
                     raise
-                # From here on there is no way back: new data may be on the new device alone.
-                self.outcome.made, self.outcome.seconds = True, still.seconds
-                self.settled()
+                self._made(still)
                 waiting.sent(info.flags)
         except CookieError as error:
             if not self.outcome.made:
                 raise
             self.outcome.warnings.append(str(error))
+
+    def _made(self, still: Standstill) -> None:
+        """From here on there is no way back: new data may be on the new device alone."""
+        self.outcome.made, self.outcome.seconds = True, still.seconds
+        self.settled()
 
     def _retire(self, loaded: Loaded) -> None:
         went_to = retire.known_as(self.new.path, self.new.identity)
@@ -128,21 +137,25 @@ class Switch:
 
     def _undo(self, headers: retire.Headers | None, still: Standstill, cause: BaseException) -> None:
         """Take everything back; ``headers`` are the old spare's, None if they are as they were."""
+        failed: RemapError | None = None
         if headers is not None:
             with suppress(RemapError):
                 # A new device that is dead cannot be used, and must not keep the old one from it.
                 self.withdraw()
+            still.decided(on=False)
             try:
-                still.decided(on=False)
                 headers.put_back()
             except RemapError as error:
-                raise DeviceIoError(
-                    f"the switch failed ({cause}), and so did going back ({error}): {self.name} stands"
-                    " still; run the command again"
-                ) from cause
-        with suppress(RemapError):
+                failed = error
+        try:
             # What the resume may have left of the new table writes to the new device till it is gone.
             still.go_back()
+        except RemapError as error:
+            # It needs what is on the new device: that is not spoiled.
+            raise DeviceIoError(
+                f"the switch failed ({cause}), and so did going back ({failed or error}): {self.name} stands"
+                " still; run the command again"
+            ) from cause
         if not self.usable:
             return
         try:

@@ -92,7 +92,9 @@ def watched(control: Control, name: DmName, sectors: int) -> Iterator[Written]:
     finally:
         # The device may be gone, and its counts with it.
         with suppress(DmError), signals_held():
-            _forget(control, name)
+            # One that was left standing still is known as ours by them, see settle().
+            if not control.table(name)[0].suspended:
+                _forget(control, name)
 
 
 def _forget(control: Control, name: DmName) -> None:
