@@ -29,10 +29,6 @@ class Busy(RequestError):
     """The device is in use, mounted, or carries somebody's signature."""
 
 
-class Cancelled(RequestError):
-    """The user said no."""
-
-
 class MachineError(RemapError):
     """The machine lacks something the command needs."""
 

@@ -129,7 +129,7 @@ def test_fresh_spare() -> None:
     ],
 )
 def test_region_and_data_start(copies: int, spacing: int, region: int, start: int) -> None:
-    assert metadata.region_size(copies, spacing) == region
+    assert metadata.Geometry(copies, spacing).region == region
     assert metadata.data_start(copies, spacing) == start
 
 

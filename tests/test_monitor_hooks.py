@@ -13,7 +13,7 @@ import pytest
 
 from pycontrol.errors import KernelLacks, UsageError
 from pycontrol.service.tell.bursts import Burst
-from pycontrol.service.tell.hooks import ANY, Call, ProgramHook, Runner
+from pycontrol.service.tell.hooks import ANY, Call, Hook, ProgramHook, Runner
 from pycontrol.service.tell.mail import MailHook
 from pycontrol.service.tell.notice import LEVELS, Notice
 from pycontrol.service.tell.totals import Totals
@@ -189,14 +189,18 @@ def test_a_hook_that_could_never_run_is_refused(text: str) -> None:
 
 
 def test_which_classes_a_hook_wants() -> None:
-    hook = ProgramHook.parse("copy-lost=/bin/true")
-    assert [action for action in LEVELS if hook.wants(action)] == ["COPY_LOST"]
-    assert all(map(ProgramHook.parse("any=/bin/true").wants, LEVELS))
-    mail = MailHook("root")
-    assert [action for action in LEVELS if not mail.wants(action)] == [
-        "UNMAP", "COPY_MENDED", "PRESENT", "RESUMED", "REMOVED",
-    ]  # fmt: skip
-    assert mail.wants("SOMETHING_NEWER")
+    def wanted(hook: Hook, state: Totals | None = None) -> list[str]:
+        notices = [burst("r0", action, state).latest for action in (*LEVELS, "SOMETHING_NEWER")]
+        return [notice.event.action for notice in notices if hook.wants(notice)]
+
+    every = [*LEVELS, "SOMETHING_NEWER"]
+    assert wanted(ProgramHook.parse("copy-lost=/bin/true")) == ["COPY_LOST"]
+    assert wanted(ProgramHook.parse("any=/bin/true")) == every
+    mild = ["UNMAP", "COPY_MENDED", "PRESENT", "RESUMED", "REMOVED"]
+    assert wanted(MailHook("root")) == [action for action in every if action not in mild]
+    # One that comes up in need of attention is news.
+    mild = ["UNMAP", "COPY_MENDED", "REMOVED"]
+    assert wanted(MailHook("root"), STATE) == [action for action in every if action not in mild]
 
 
 @pytest.fixture

@@ -138,8 +138,7 @@ def test_every_function_says_what_it_takes_returns_and_raises() -> None:
 def test_the_page_has_the_tree_of_errors() -> None:
     named = set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE))
     ours = {name for name, found in vars(errors).items() if isinstance(found, type)}
-    # A program is not asked, so nobody says no to it.
-    assert ours - named == {"RemapError", "Cancelled"}
+    assert ours - named == {"RemapError"}
 
 
 def test_the_examples_are_well_typed(tmp_path: Path) -> None:

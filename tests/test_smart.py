@@ -251,9 +251,7 @@ def test_scsi_self_tests_that_passed_or_were_aborted() -> None:
 
 def test_an_nvme_disk() -> None:
     found = smart.parse(NVME)
-    assert (found.critical_warning, found.spare_percent, found.spare_threshold, found.worn_percent) == (
-        5, 3, 10, 112,
-    )  # fmt: skip
+    assert (found.critical_warning, found.spare_percent, found.worn_percent) == (5, 3, 112)
     assert found.uncorrectable == 9 and found.failing
     assert found.worries == (
         "its self-assessment says it is failing",

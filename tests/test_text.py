@@ -104,7 +104,6 @@ def ioctl(command: str, code: int) -> DmIoctlError:
         (errors.TargetMissing("x"), 7),
         (errors.KernelLacks("x"), 8),
         (errors.TargetRefused("x"), 9),
-        (errors.Cancelled("x"), 10),
         (errors.BeyondRecovery("x"), 3),
         (NotOurs("x"), 4),
         (Legacy("x", version="4.2"), 4),

@@ -12,7 +12,6 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (errors.UsageError, ExitCode.USAGE),
     (errors.WrongDevice, ExitCode.WRONG_DEVICE),
     (errors.Busy, ExitCode.BUSY),
-    (errors.Cancelled, ExitCode.CANCELLED),
     (errors.AccessDenied, ExitCode.ACCESS),
     (errors.TargetMissing, ExitCode.NOT_LOADED),
     (errors.KernelLacks, ExitCode.KERNEL_LACKS),

@@ -49,7 +49,8 @@ def import_(
     \b
     Examples:
       badblocks -o bad.txt /dev/sdb; dmremapctl import data --badblocks bad.txt
-      dmremapctl import data --ddrescue rescue.map --no-read
+      dmremapctl import data --ddrescue rescue.map
+      dmremapctl import data --ddrescue rescue.map --status - --no-read
 
     JSON keys: name, read, dry_run, listed, remapped_before, pending_before, new (sectors), ranges
     (list of {sector, sectors}: what is new), remapped, pending, left (how the listed sectors stand

@@ -31,7 +31,7 @@ from pycontrol.metadata.errors import (
     Unsupported,
 )
 from pycontrol.metadata.image import encode_image, fresh
-from pycontrol.metadata.layout import BLOCK, SECTOR, Geometry, data_start, region_size
+from pycontrol.metadata.layout import BLOCK, SECTOR, Geometry, data_start
 from pycontrol.metadata.load import fingerprint, load, log_bytes, survey
 from pycontrol.metadata.mark import (
     HEADED,
@@ -113,7 +113,6 @@ __all__ = [
     "marked",
     "moved",
     "pack",
-    "region_size",
     "replay",
     "survey",
     "valid_headers",

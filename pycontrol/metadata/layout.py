@@ -141,11 +141,6 @@ class Geometry:
         return self.segment_place(segments, index, copy) + number * BLOCK
 
 
-def region_size(copies: int = DEFAULT_COPIES, spacing: int = DEFAULT_SPACING) -> int:
-    """Sectors of the metadata region; ValueError for a geometry that cannot be."""
-    return Geometry(copies, spacing).region
-
-
 def data_start(copies: int = DEFAULT_COPIES, spacing: int = DEFAULT_SPACING) -> int:
     """First sector of spare data; ValueError for a geometry that cannot be."""
     return Geometry(copies, spacing).data_start

@@ -6,7 +6,7 @@ there last, reads it back now and then and everything at the end.
 
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -14,7 +14,6 @@ from harness import CommandFailed, Guest, Job, Machine
 from shared import SharedMachine, lent
 from target import EVENTS, events, mappings
 
-MACHINES = Callable[..., Machine]
 BAD = [64 + 40 * i for i in range(20)]  # some of the sectors that the load writes to
 LOADED = 4096  # sectors from the start of a device
 

@@ -45,7 +45,6 @@ class Smart:
     """NVMe's bits."""
     spare_percent: int | None = None
     """NVMe: what is left of the disk's own reserve."""
-    spare_threshold: int | None = None
     worn_percent: int | None = None
     """NVMe: wear in percent of what the maker expects it to last; may exceed 100."""
     power_on_hours: int | None = None
@@ -170,7 +169,6 @@ def _nvme(top: dict[str, Any]) -> dict[str, Any]:
     found = {
         "critical_warning": _int(log.get("critical_warning")),
         "spare_percent": _int(log.get("available_spare")),
-        "spare_threshold": _int(log.get("available_spare_threshold")),
         "worn_percent": _int(log.get("percentage_used")),
         "uncorrectable": _count_of(log.get("media_errors")),
     }

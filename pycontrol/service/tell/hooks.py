@@ -11,7 +11,7 @@ from typing import Final, Protocol, Self
 
 from pycontrol.errors import UsageError
 from pycontrol.service.tell.bursts import Burst
-from pycontrol.service.tell.notice import LEVELS
+from pycontrol.service.tell.notice import LEVELS, Notice
 from pycontrol.text import plain
 
 ANY: Final = "ANY"
@@ -34,8 +34,8 @@ class Call:
 class Hook(Protocol):
     """Something to call for events of some classes."""
 
-    def wants(self, action: str) -> bool:
-        """Whether this hook is for events of that action."""
+    def wants(self, notice: Notice) -> bool:
+        """Whether this hook is for events of that kind."""
 
     def call(self, burst: Burst) -> Call:
         """What to run for a burst of events."""
@@ -63,9 +63,9 @@ class ProgramHook:
             raise UsageError(f"{plain(program) or 'nothing'} is not the full path of a program to run")
         return cls(action, program)
 
-    def wants(self, action: str) -> bool:
-        """Whether this hook is for events of that action."""
-        return self.action in (action, ANY)
+    def wants(self, notice: Notice) -> bool:
+        """Whether this hook is for events of that kind."""
+        return self.action in (notice.event.action, ANY)
 
     def call(self, burst: Burst) -> Call:
         """What to run for a burst of events."""

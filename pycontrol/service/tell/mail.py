@@ -9,7 +9,7 @@ from typing import Final, Self
 from pycontrol.errors import KernelLacks, UsageError
 from pycontrol.service.tell.bursts import Burst
 from pycontrol.service.tell.hooks import Call, clean_environment, variables
-from pycontrol.service.tell.notice import LEVELS, Level
+from pycontrol.service.tell.notice import Level, Notice
 from pycontrol.text import plain
 
 SENDMAIL: Final = Path("/usr/sbin/sendmail")
@@ -20,7 +20,7 @@ _ADDRESS: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]*(@[A-Za-z0-9][A-Za-z
 
 @dataclass(frozen=True, slots=True)
 class MailHook:
-    """Mail for every class from warning upwards; also for classes this version does not know."""
+    """Mail for what is a warning or worse; also for classes this version does not know."""
 
     address: str
     sendmail: str = str(SENDMAIL)
@@ -34,9 +34,9 @@ class MailHook:
             raise KernelLacks(f"there is no {sendmail}; install a mail transfer agent, or use --hook")
         return cls(text, str(sendmail))
 
-    def wants(self, action: str) -> bool:
+    def wants(self, notice: Notice) -> bool:
         """Warnings, and what is worse."""
-        return LEVELS.get(action, Level.WARNING) <= Level.WARNING
+        return notice.level <= Level.WARNING
 
     def call(self, burst: Burst) -> Call:
         """sendmail, with one message about the burst."""

@@ -118,7 +118,7 @@ class Monitor:
             self._tell(notice)
             event = notice.event
             for number, hook in enumerate(self._hooks):
-                if hook.wants(event.action):
+                if hook.wants(notice):
                     self._bursts.add((number, event.name, event.action), notice, now)
 
     def _start_due(self) -> None:
