@@ -52,6 +52,8 @@ class FakeKernel:
     status_line: str = "0/1000 0 0 5/5 1 0 0 0 0 0 0 rw -"
     answer: Callable[[str], str | None] = lambda words: None
     messages: list[tuple[int, str]] = field(default_factory=list)
+    loads: list[bool] = field(default_factory=list)
+    """Of each table that was loaded, whether it is to be read-only."""
     uevents: bool = True
     minors: int = 0
 
@@ -152,6 +154,7 @@ class FakeKernel:
         if any(kind not in self.targets for _start, _length, kind, _params in lines):
             raise OSError(errno.EINVAL, "unknown target type")
         device.pending = lines
+        self.loads.append(bool(flags & READONLY))
         return None, flags, device
 
     def _DM_TABLE_STATUS(self, name: str, uuid: str, flags: int, *_: object) -> _Answer:

@@ -453,14 +453,21 @@ def test_a_valid_spare_of_a_device_on_devices_of_ours_is_activated(
 
 @pytest.mark.parametrize("command", ["create", "activate"])
 @pytest.mark.parametrize(
-    ("since", "words"), [([(0, b"XFSB")], "xfs"), ([(512, b"EFI PART")], "GPT")], ids=["xfs", "GPT"]
+    ("since", "words"),
+    [
+        ([(0, bytes(4096)), (0, b"XFSB")], "xfs"),
+        ([(510, b"\x55\xaa"), (512, b"EFI PART")], "GPT"),
+        # This leaves the first header whole.
+        ([(4096, b"\xfc\x4e\x2b\xa9")], "md raid 1.2"),
+    ],
+    ids=["xfs", "GPT", "md"],
 )
 def test_a_former_spare_that_was_put_to_other_use_is_not_taken_up(
     kernel: FakeKernel, run: Run, main: str, spare: str, command: str, since: list[tuple[int, bytes]],
     words: str,
 ) -> None:  # fmt: skip
     """The kernel would mend its first header, over what is there now."""
-    put(spare, [*image(), (0, bytes(4096)), *since])
+    put(spare, [*image(), *since])
     before = digest(spare)
     refused = run(command, "r0", main, spare)
     assert refused.exit_code == 5 and words in refused.stderr and "meta repair --in-place" in refused.stderr
@@ -471,11 +478,30 @@ def test_a_former_spare_that_was_put_to_other_use_is_not_taken_up(
     assert run(command, "r0", main, spare).exit_code == 0
 
 
-def test_a_spare_whose_first_header_is_damaged_is_taken_up(
-    kernel: FakeKernel, run: Run, main: str, spare: str
+def test_what_udev_alone_knows_is_not_mended_either(
+    kernel: FakeKernel, run: Run, main: str, disks: Disks
 ) -> None:
-    # What lives on it may look like anything.
-    put(spare, [*image(), (100, b"damage"), (8 * MIB - 512, b"EFI PART")])
+    spare = disks.make("spare", 8 * MIB, known_as=("ceph_bluestore",))
+    put(spare, [*image(), (0, b"bluestore block device".ljust(4096, b"\0"))])
+    refused = run("create", "r0", main, spare)
+    assert refused.exit_code == 5 and "ceph_bluestore" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "spoilt"),
+    [
+        # What lives on it may look like anything, and so may a record in half a header.
+        ({}, [(100, b"damage"), (0x438, b"\x53\xef"), (8 * MIB - 512, b"EFI PART")]),
+        ({}, [(0, b"\xff" * 4096)]),
+        # Behind a small region there is what was there before.
+        ({"copies": 1, "spacing": 64}, [(100, b"damage"), (0x10040, b"_BHRfS_M")]),
+    ],
+)
+def test_a_spare_whose_first_header_is_damaged_is_taken_up(
+    kernel: FakeKernel, run: Run, main: str, spare: str, changes: dict[str, int],
+    spoilt: list[tuple[int, bytes]],
+) -> None:  # fmt: skip
+    put(spare, [*image("wwn:0x5000 serial:M1", **changes), *spoilt])
     assert run("create", "r0", main, spare).exit_code == 0
 
 
@@ -488,6 +514,9 @@ def test_a_copy_of_the_spare_is_refused(
     monkeypatch.setattr("pycontrol.service.boot.halves.every_device", lambda: [main, spare, copy])
     refused = run("create", "r0", main, spare)
     assert refused.exit_code == 5 and "have one metadata uuid" in refused.stderr and not kernel.devices
+    # One that was put to other use is none.
+    put(copy, [(0, b"XFSB".ljust(4096, b"\0"))])
+    assert run("create", "r0", main, spare).exit_code == 0
 
 
 # What the user agreed to.

@@ -116,7 +116,7 @@ def test_much_metadata_is_no_surprise_when_it_stands_still() -> None:
     assert rounds.standstill(0) == 0.0
     rounds.takes_besides(6.0)
     assert [rounds.decide(0) for _ in range(2)] == [Next.COPY, Next.COPY]
-    with pytest.raises(Busy, match=r"data has so many remaps .* for 6\.0 s"):
+    with pytest.raises(Busy, match=r"I/O on data .* for 6\.0 s"):
         rounds.again("data", 0)
     # Enough for the one and the other, though not for less than a tenth of it.
     enough = Rounds(7.0, left=[0, 0])

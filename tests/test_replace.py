@@ -333,11 +333,13 @@ GPT = [(0, bytes(4096)), (510, b"\x55\xaa"), (512, b"EFI PART")]
         (GPT, "GPT at byte 512"),
         ([(0, b"XFSB".ljust(4096, b"\0"))], "xfs"),
         ([(0, b"whatever".ljust(4096, b"\0"))], "data of unknown kind"),
+        # A table that leaves the boot code in its place.
+        ([(510, b"\x55\xaa"), (512, b"EFI PART")], "GPT at byte 512"),
         # This leaves the first block alone.
         ([(4096, b"\xfc\x4e\x2b\xa9")], "md raid 1.2"),
         ([(0, bytes(4096)), (0x10040, b"_BHRfS_M")], "btrfs"),
     ],
-    ids=["GPT", "xfs", "unknown", "md", "btrfs"],
+    ids=["GPT", "xfs", "unknown", "GPT behind", "md", "btrfs"],
 )
 def test_what_was_put_over_the_marks_of_an_interrupted_replacement(
     device: Device, run: Run, since: list[tuple[int, bytes]], words: str
@@ -353,6 +355,15 @@ def test_what_was_put_over_the_marks_of_an_interrupted_replacement(
             newdevice.holdings(device.disks.known[disk], MIB, UUID_, overwrite=False)
 
 
+def test_what_was_put_over_the_marks_of_a_retired_spare(device: Device, run: Run) -> None:
+    new = device.disk("new", 8 * MIB)
+    retired = metadata.marked(Mark(Condition.RETIRED, UUID_, 5, "elsewhere"), Geometry(5, 256))
+    put(new, [*retired, (0, b"whatever".ljust(4096, b"\0"))])
+    refused(device, run, 5, "data of unknown kind", "data", new)
+    put(new, retired)
+    assert run("spare", "replace", "data", new, "--yes").exit_code == 0
+
+
 @pytest.mark.parametrize("spoilt", [[], [(0, bytes(4096))], [(0, b"dm-remap: torn".ljust(512, b"\0"))]])
 def test_what_an_interrupted_replacement_has_left_is_nothing(
     device: Device, run: Run, spoilt: list[tuple[int, bytes]]
@@ -363,11 +374,14 @@ def test_what_an_interrupted_replacement_has_left_is_nothing(
     device.check(new)
 
 
-def test_a_read_only_device_stays_as_it_is(device: Device, run: Run, moving: MovingKernel) -> None:
-    moving.devices["data"].readonly = True
-    refused(device, run, 4, "data is read-only", "data", device.disk("new", 8 * MIB))
-    result = run("evacuate", "data", device.disk("disk", 32 * MIB), "--yes")
-    assert result.exit_code == 4 and "data is read-only" in result.stderr
+@pytest.mark.parametrize("readonly", [False, True])
+def test_what_is_read_only_stays_so(device: Device, run: Run, moving: MovingKernel, readonly: bool) -> None:
+    """As one that was started degraded, because its spare takes no more writes: that is what to replace."""
+    moving.devices["data"].readonly = readonly
+    new = device.disk("new", 8 * MIB)
+    assert run("spare", "replace", "data", new, "--yes").exit_code == 0
+    assert moving.loads == [readonly]
+    device.check(new)
 
 
 def test_what_cannot_be_read_is_pending_in_blocks_of_main(

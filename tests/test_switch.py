@@ -223,6 +223,85 @@ def test_what_could_not_go_back_is_finished_when_it_is_run_again(
     device.check(new)
 
 
+def test_headers_that_may_be_in_a_cache_alone_leave_the_new_spare_as_it_is(
+    refusing: Replacement, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, new, real = refusing.device, refusing.new, os.fsync
+    inode = Path(device.spare).stat().st_ino
+
+    def fsync(fd: int) -> None:
+        if os.fstat(fd).st_ino == inode and valid(device.spare):
+            raise OSError(errno.EIO, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    done = run("spare", "replace", "data", new, "--yes")
+    assert done.exit_code == 6 and f"keep {new}, which has everything" in done.stderr, done.stderr
+    assert refusing.in_use == device.spare and not stands_still(device) and device.kernel.region is None
+    device.check(device.spare)
+    assert refusing.arrived and not valid(new)
+
+
+def test_what_went_wrong_is_told_whoever_interrupts_meanwhile(
+    refusing: Replacement, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, new = refusing.device, refusing.new
+
+    def which(data: bytes, _: int) -> bool:
+        if data.startswith(metadata.HEADED):
+            signal.raise_signal(signal.SIGINT)
+        return data.startswith(metadata.HEADED)
+
+    not_written(monkeypatch, device.spare, which)
+    done = run("spare", "replace", "data", new, "--yes")
+    assert done.exit_code == 6 and "stands still; run the command again" in done.stderr, done.stderr
+
+
+# Somebody else suspends it, or lets it go on.
+
+
+def test_what_another_program_has_suspended_is_left_to_it(
+    device: Device, moving: MovingKernel, run: Run
+) -> None:
+    new = device.disk("new", 8 * MIB)
+
+    def suspend(number: int) -> None:
+        moving.devices["data"].suspended = True
+        if number > 1:
+            raise KeyboardInterrupt
+
+    moving.at_count = suspend
+    assert run("spare", "replace", "data", new, "--yes").exit_code == 10
+    assert stands_still(device) and moving.region is None
+    again = run("spare", "replace", "data", new, "--yes")
+    assert again.exit_code == 5 and "suspended by another program" in again.stderr
+    moving.devices["data"].suspended = False
+
+    def suspend_at_last(number: int) -> None:
+        moving.devices["data"].suspended = number > 2
+
+    moving.told, moving.at_count = 0, suspend_at_last
+    late = run("spare", "replace", "data", new, "--yes")
+    assert late.exit_code == 5 and "suspended by another program" in late.stderr, late
+    assert stands_still(device) and valid(device.spare) and not valid(new)
+
+
+def test_what_another_program_lets_go_on_is_not_switched(
+    replacement: Replacement, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, real = replacement.device, MovingKernel._DM_TABLE_LOAD
+
+    def load(kernel: MovingKernel, *arguments: object) -> object:
+        answer = real(kernel, *arguments)  # type: ignore[arg-type]
+        device.kernel.devices["data"].suspended = False
+        return answer
+
+    monkeypatch.setattr(MovingKernel, "_DM_TABLE_LOAD", load)
+    done = run("spare", "replace", "data", replacement.new, "--yes")
+    assert done.exit_code == 5 and "another program has let data go on" in done.stderr, done
+    assert replacement.in_use == device.spare and valid(device.spare) and not valid(replacement.new)
+
+
 def test_a_mark_that_may_be_in_a_cache_alone_is_told(
     replacement: Replacement, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

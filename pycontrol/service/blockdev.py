@@ -230,9 +230,10 @@ def _ioctl(fd: int, request: int, form: str, path: str) -> int:
 
 
 def holders(place: Path) -> tuple[str, ...]:
-    """Names of the devices stacked on this one or on its partitions, by sysfs."""
+    """Names of the devices stacked on this one, on its partitions or on the disk it is one of, by sysfs."""
     found: list[str] = []
-    for directory in (place / "holders", *sorted(place.glob("*/holders"))):
+    whole = [place.parent / "holders"] if (place / "partition").exists() else []
+    for directory in (*whole, place / "holders", *sorted(place.glob("*/holders"))):
         if directory.is_dir():
             found += sorted(_dm_name(entry) for entry in directory.iterdir())
     return tuple(dict.fromkeys(found))

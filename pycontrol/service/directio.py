@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final, Protocol
 
 from pycontrol.errors import DeviceIoError
@@ -16,8 +15,8 @@ from pycontrol.text import plain
 CHUNK: Final = 1 << 20
 """The most bytes of one request."""
 
-_BATCH: Final = 1280
-"""Blocks that are put in order at a time: a run of 256 in each of five copies of a log."""
+_BATCH: Final = 5 << 20
+"""Bytes that are put in order at a time: a chunk in each of five copies of a log."""
 
 _BAD_BLOCK: Final = frozenset({errno.EIO, errno.ENODATA, errno.EREMOTEIO, errno.EILSEQ})
 """What reading a bad block gives; any other error is no matter of one block."""
@@ -81,9 +80,8 @@ class Direct:
 
         Neighbours go as one, and what is further on later: a disk has to seek for each request.
         """
-        rest = iter(blocks)
-        while batch := sorted(islice(rest, _BATCH), key=lambda block: block[0]):
-            for offset, data in _joined(batch):
+        for batch in _batches(blocks):
+            for offset, data in _joined(sorted(batch, key=lambda block: block[0])):
                 self.write(offset, data)
         self.sync()
 
@@ -94,6 +92,18 @@ class Direct:
         """Close the device."""
         # The buffer goes when nobody holds a part of it any more.
         os.close(self.fd)
+
+
+def _batches(blocks: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    batch: list[tuple[int, bytes]] = []
+    size = 0
+    for block in blocks:
+        batch.append(block)
+        size += len(block[1])
+        if size >= _BATCH:
+            yield batch
+            batch, size = [], 0
+    yield batch
 
 
 def _joined(blocks: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:

@@ -100,15 +100,17 @@ def _judge(
         fresh.loses.append("dm-remap metadata that is damaged beyond recovery")
     else:
         if not options.format:
-            _check_still_spare(read, spare)
+            _check_still_spare(read, spare, loaded.copies * loaded.spacing * SECTOR)
             return _activate(main, spare, options, loaded)
         fresh.loses.append(f"dm-remap metadata {loaded.uuid} with {len(loaded.records)} records")
     return fresh
 
 
-def _check_still_spare(read: metadata.Read, spare: BlockDevice) -> None:
+def _check_still_spare(read: metadata.Read, spare: BlockDevice, region: int) -> None:
     """Busy if it was put to other use: to take it up would write over that."""
-    since = put_since(read, spare.size)
+    since = put_since(read, region)
+    if not since and spare.known_as and not leftover(read):
+        since = ", ".join(map(plain, spare.known_as))
     if since:
         where = plain(spare.path)
         raise Busy(
@@ -172,7 +174,7 @@ def check_main(main: BlockDevice) -> list[str]:
             found = plain(error)
         except (metadata.NotOurs, OSError):
             return []
-        since = put_since(read, main.size)
+        since = put_since(read, min(MIB, main.size))
     if since:
         return [f"{where} carries {since}, and remains of a spare: {found}"]
     raise WrongDevice(

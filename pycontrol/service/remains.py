@@ -3,12 +3,11 @@
 from pycontrol import metadata
 from pycontrol.errors import RemapError
 from pycontrol.service import signatures
-from pycontrol.sizes import MIB
 from pycontrol.text import plain
 
 
 def leftover(read: metadata.Read) -> bool:
-    """Whether the beginning of a spare that was marked, or never finished, is blank or still ours.
+    """Whether the first block of a spare that was marked, or never finished, is blank or was ours.
 
     If it is not, somebody has put something else in its place since.
     """
@@ -16,18 +15,22 @@ def leftover(read: metadata.Read) -> bool:
     return not any(block) or block.startswith((metadata.MARKED, metadata.HEADED))
 
 
-def put_since(read: metadata.Read, size: int) -> str:
-    """What somebody has put in the place of the first header since, for people; "" if nothing known.
+def put_since(read: metadata.Read, region: int) -> str:
+    """What somebody has put into the first ``region`` bytes of a spare since; "" if nothing known.
 
-    The end of a disk tells nothing: what lives on a spare may look like anything.
+    The rest of the device tells nothing: what lives on a spare may look like anything.
     """
     try:
-        metadata.decode_header(read(0, metadata.BLOCK))
-    except metadata.BlockError:
-        try:
-            return ", ".join(plain(mark) for mark in signatures.probe(read, min(MIB, size)))
-        except RemapError:
-            return ""
-    except OSError:
+        block = read(0, metadata.BLOCK)
+        found = [mark for mark in signatures.probe(read, region) if mark.offset < region]
+    except (RemapError, OSError):
         return ""
-    return ""
+    try:
+        metadata.decode_header(block)
+    except metadata.BlockError:
+        if block.startswith((metadata.MARKED, metadata.HEADED)):
+            # Two bytes that any record may hold; mke2fs leaves nothing of what was before them.
+            found = [mark for mark in found if mark.offset != signatures.EXT]
+    else:
+        found = [mark for mark in found if mark.offset >= metadata.BLOCK]
+    return ", ".join(plain(mark) for mark in found)

@@ -33,8 +33,11 @@ class _Magic:
     magic: bytes
 
 
+EXT: Final = 0x438
+"""Byte of the magic of ext2 and its successors."""
+
 _FIXED: Final = (
-    _Magic("ext2/3/4", 0x438, b"\x53\xef"),
+    _Magic("ext2/3/4", EXT, b"\x53\xef"),
     _Magic("xfs", 0, b"XFSB"),
     _Magic("btrfs", 0x10040, b"_BHRfS_M"),
     _Magic("f2fs", 0x400, b"\x10\x20\xf5\xf2"),

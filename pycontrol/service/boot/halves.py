@@ -10,6 +10,8 @@ from pycontrol.service.activate import every_device
 from pycontrol.service.boot.tab import Entry, device_path
 from pycontrol.service.buffered import read_at
 from pycontrol.service.create import FindPaths
+from pycontrol.service.remains import put_since
+from pycontrol.sizes import SECTOR
 from pycontrol.text import plain
 
 
@@ -79,7 +81,9 @@ def by_uuid(uuid: UUID, paths: FindPaths, size: int | None = None) -> list[str]:
         try:
             number = str(blockdev.number(path))
             device = blockdev.look(path)
-            if size in (None, device.size) and not device.holders and _uuid_of(device.path, uuid) == uuid:
+            if size not in (None, device.size) or device.holders or _stands_still(number):
+                continue
+            if _uuid_of(device.path, uuid) == uuid:
                 seen.setdefault(number, device.path)
         except (RemapError, OSError):
             # What cannot be opened or went away is no candidate.
@@ -87,11 +91,22 @@ def by_uuid(uuid: UUID, paths: FindPaths, size: int | None = None) -> list[str]:
     return sorted(seen.values())
 
 
+def _stands_still(number: str) -> bool:
+    """Whether it is a suspended device of device-mapper: who reads it waits for its resume."""
+    try:
+        return (blockdev.SYSFS / "dev/block" / number / "dm/suspended").read_text().strip() == "1"
+    except OSError:
+        return False
+
+
 def _uuid_of(path: str, wanted: UUID | None = None) -> UUID | None:
     with blockdev.opened(path) as fd:
         size = blockdev.look(path).size
         try:
-            return metadata.survey(partial(read_at, fd), size, wanted).header.uuid
+            read = partial(read_at, fd)
+            header = metadata.survey(read, size, wanted).header
+            # One that was put to other use is none.
+            return None if put_since(read, header.copies * header.spacing * SECTOR) else header.uuid
         except metadata.OutOfService as error:
             # A new spare to which everything was copied: activation deals with that.
             return error.uuid if error.mark is None else None

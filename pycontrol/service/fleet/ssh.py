@@ -80,11 +80,11 @@ class SshSession:
 
     def execute(self, command: str, data: bytes, take: Callable[[bytes], None], deadline: float) -> Ended:
         """As :class:`pycontrol.service.fleet.session.Session` has it."""
-        errors = bytearray()
+        errors, late = bytearray(), threading.Event()
         try:
             # Not create_session(), which would open anew what was closed to end this.
             with self._connection.transport.open_session() as channel:
-                with self._closed_at(deadline):
+                with self._closed_after(min(_left(deadline), self._host.timeout), late):
                     channel.exec_command(command)
                 self._send(channel, data, deadline)
                 self._receive(channel, take, errors, deadline)
@@ -94,15 +94,20 @@ class SshSession:
         except TimeoutError as error:
             raise HostFailure(State.TIMEOUT, _TOO_SLOW) from error
         except (OSError, EOFError, paramiko.SSHException) as error:
-            if not _left(deadline):
+            if late.is_set():
                 raise HostFailure(State.TIMEOUT, _TOO_SLOW) from error
             raise HostFailure(State.LOST, f"the connection was lost: {_short(error)}") from error
         return Ended(code if code >= 0 else None, bytes(errors))
 
     @contextlib.contextmanager
-    def _closed_at(self, deadline: float) -> Iterator[None]:
-        """Close the connection at the deadline: paramiko waits without one for the answer to a request."""
-        timer = threading.Timer(_left(deadline), self.close)
+    def _closed_after(self, seconds: float, late: threading.Event) -> Iterator[None]:
+        """Close the connection then: paramiko waits without a limit for the answer to a request."""
+
+        def close() -> None:
+            late.set()
+            self.close()
+
+        timer = threading.Timer(seconds, close)
         timer.daemon = True
         timer.start()
         try:

@@ -78,7 +78,7 @@ def carry_out(
         direct(decided.new, write=True) as target,
         direct(decided.main) as main,
         direct(decided.spare, write=True) as spare,
-        watched(control, decided.name, decided.sectors) as written,
+        watched(control, decided.name, decided.sectors, lambda: outcome.standing) as written,
     ):
         uuid = live.load_live(str(decided.spare.dev), decided.uuid).uuid
         newdevice.check_holdings(decided.new, target, REGION, uuid, decided.loses)

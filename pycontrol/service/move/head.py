@@ -32,4 +32,5 @@ class First:
 def blank(target: Direct, sectors: int, mark: Mark) -> None:
     """Nothing there but the mark, on stable storage; DeviceIoError if it cannot be written."""
     _, end = of(sectors)
-    target.store([(0, encode_mark(mark)), (BLOCK, bytes(end * SECTOR - BLOCK))])
+    target.store([(0, encode_mark(mark))])
+    target.store([(BLOCK, bytes(end * SECTOR - BLOCK))])

@@ -15,7 +15,7 @@ from pycontrol.service.contents import check_agreed, is_blank
 from pycontrol.service.devices import RemapDevice
 from pycontrol.service.directio import Direct, direct
 from pycontrol.service.pair import check_apart
-from pycontrol.service.remains import leftover
+from pycontrol.service.remains import leftover, put_since
 from pycontrol.text import plain
 
 
@@ -33,13 +33,8 @@ def look(path: str, moving: RemapDevice, others: Iterable[BlockDevice]) -> tuple
     """The device at ``path``, free and writable and none of the others; and warnings about it.
 
     WrongDevice or Busy if it is not so, or if it lies on the one that is ``moving``: while that
-    stands still, who writes there waits for ever.  WrongDevice, too, if that is read-only.
+    stands still, who writes there waits for ever.
     """
-    if moving.info.readonly:
-        raise WrongDevice(
-            f"{plain(moving.info.name)} is read-only, and nothing on its disks may change; activate it"
-            " without 'ro' first"
-        )
     new = blockdev.look(path)
     shown = plain(path)
     if new.dev == moving.info.dev:
@@ -116,20 +111,23 @@ def _holdings(new: BlockDevice, read: metadata.Read, region: int, uuid: UUID | N
         last = min(-(-(offset + length) // metadata.BLOCK) * metadata.BLOCK, new.size)
         return read(first, max(0, last - first))[offset - first : offset - first + length]
 
-    marks = signatures.probe(padded, new.size)
-    found = list(dict.fromkeys(plain(mark) for mark in (*new.known_as, *marks)))
+    marks = [plain(mark) for mark in (*new.known_as, *signatures.probe(padded, new.size))]
+    found = list(dict.fromkeys(marks))
     try:
         loaded = metadata.survey(read, new.size)
     except metadata.OutOfService as error:
+        if not leftover(read):
+            found = found or ["data of unknown kind"]
         if error.mark and error.mark.condition is metadata.Condition.RETIRED:
             return found
         if error.uuid != uuid:
             return [*found, "what another, unfinished replacement needs"]
-        if not leftover(read):
-            return found or ["data of unknown kind"]
+        if not any(read(0, metadata.BLOCK)) or not leftover(read):
+            return found
         # What was there before was given up for the move, and what looks familiar was copied; but
         # nothing is copied to between the mark and the end of the region before the switch.
-        return [plain(mark) for mark in marks if metadata.BLOCK <= mark.offset < region]
+        since = put_since(padded, region)
+        return [since] if since else []
     except metadata.NotOurs:
         if found or is_blank(read, min(region, new.size)):
             return found

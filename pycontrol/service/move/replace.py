@@ -74,7 +74,9 @@ def carry_out(
         taken(decided.new) as let_go,
         direct(decided.new, write=True) as target,
         direct(decided.old, write=True) as source,
-        watched(control, decided.name, decided.table.start + decided.table.length) as written,
+        watched(
+            control, decided.name, decided.table.start + decided.table.length, lambda: outcome.standing
+        ) as written,
     ):
         uuid = live.load_live(str(decided.old.dev), decided.uuid).uuid
         newdevice.check_holdings(decided.new, target, decided.region, uuid, decided.loses)
@@ -121,7 +123,7 @@ def _copy_ahead(decided: Plan, filling: Filling, rounds: Rounds, progress: Progr
         # It is loaded, made, written, and read back while I/O stands still.
         began = monotonic()
         size = sum(len(block) for _, block in _snapshot(decided, filling, loaded, 0)[1].blocks())
-        rounds.takes_besides(2 * loading + monotonic() - began + rounds.copying(size))
+        rounds.takes_besides(loading + monotonic() - began + 2 * rounds.copying(size))
         if not rounds.again(decided.name, sum(piece.sectors for piece in pieces) * SECTOR):
             return
         filling.copy(pieces, progress, rounds, "copying")

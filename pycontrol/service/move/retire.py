@@ -51,8 +51,6 @@ class Headers:
     """The headers of a spare as they are, to be put back."""
 
     source: Direct
-    size: int
-    """Of the spare, in bytes."""
     blocks: tuple[Placed, ...]
 
     @classmethod
@@ -65,23 +63,22 @@ class Headers:
             if each.state is metadata.State.VALID
         ]
         blocks = tuple((at, source.bytes_at(at, BLOCK)) for at in places)
-        return cls(source, loaded.device_sectors * SECTOR, blocks)
+        return cls(source, blocks)
 
     def put_back(self) -> None:
-        """Put the spare in service again; DeviceIoError if too little of it can be written for that."""
-        failed: DeviceIoError | None = None
+        """Put the spare in service again; DeviceIoError if that may not last.
+
+        As many headers as can be written are, whatever the error.
+        """
+        failed: list[DeviceIoError] = []
         for block in self.blocks:
             try:
                 self.source.write(*block)
             except DeviceIoError as error:
-                failed = error
+                failed.append(error)
         self.source.sync()
-        if failed is None:
-            return
-        try:
-            metadata.load(self.source.bytes_at, self.size)
-        except (metadata.MetadataError, OSError):
-            raise failed from None
+        if 2 * len(failed) >= len(self.blocks):
+            raise failed[0]
 
 
 def retire(source: Direct, loaded: Loaded, other: str, now: int) -> str:

@@ -69,8 +69,8 @@ class Rounds:
         seconds = f"{max(self.standstill(left), 0.1):.1f} s"
         if self.beside > self.longest:
             raise Busy(
-                f"{name} has so many remaps that I/O would have to stand still for {seconds} while they are"
-                " written down; allow it with --pause"
+                f"I/O on {name} would have to stand still for {seconds} while its remaps are read from the"
+                " old spare and written down on the new one; allow it with --pause"
             )
         raise Busy(
             f"{name} is written faster than it can be copied: I/O would have to stand still for {seconds};"

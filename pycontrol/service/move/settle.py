@@ -12,7 +12,7 @@ from uuid import UUID
 from pycontrol import TARGET, UUID_PREFIX, metadata
 from pycontrol.dm import stats
 from pycontrol.dm.ioctl import Control
-from pycontrol.dm.types import DmName, TargetLine
+from pycontrol.dm.types import DeviceInfo, DmName, TargetLine
 from pycontrol.errors import BrokenError, Busy, DeviceIoError
 from pycontrol.service import blockdev
 from pycontrol.service.blockdev import BlockDevice
@@ -53,7 +53,7 @@ def settle(control: Control, name: str, other: str) -> Settled | None:
             raise Busy(f"{ours} is suspended by another program; 'dmsetup resume {ours}' lets it go on")
         _, loaded = control.table(ours, inactive=True)
     with underway(ours, "finishing what was interrupted"):
-        return _Standing(control, ours, info.uuid, lines, loaded, other).settle()
+        return _Standing(control, info, ours, lines, loaded, other).settle()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +84,15 @@ class _Standing:
     def __init__(
         self,
         control: Control,
+        info: DeviceInfo,
         name: DmName,
-        uuid: str,
         lines: list[TargetLine],
         inactive: list[TargetLine],
         other: str,
     ) -> None:
         self._control, self._name, self._inactive = control, name, inactive
+        self._readonly = info.readonly
+        uuid = info.uuid
         self._uuid = UUID(uuid.removeprefix(UUID_PREFIX)) if uuid.startswith(UUID_PREFIX) else None
         remapping = [line for line in (*lines, *inactive) if line.type == TARGET]
         self._lines = lines
@@ -118,8 +120,9 @@ class _Standing:
             if self._left_for_disk(opened, marks):
                 return Settled(self._other.path, "finished: the new disk is in use")
         raise BrokenError(
-            f"{self._name} stands still, and no spare of it can be used as it is; look at"
-            f" {' and '.join(plain(each.path) for each in self._devices)} with 'dmremapctl inspect'"
+            f"{self._name} stands still, and no spare of it can be used as it is: run 'spare replace' with"
+            f" the one it had before, or look at {' and '.join(plain(each.path) for each in self._devices)}"
+            " with 'dmremapctl inspect'"
         )
 
     def _loaded(self, spare: _Opened) -> metadata.Loaded | None:
@@ -191,7 +194,7 @@ class _Standing:
                 if self._inactive:
                     self._control.clear(self._name)
                 if [table] != self._lines:
-                    self._control.load(self._name, [table])
+                    self._control.load(self._name, [table], readonly=self._readonly)
                 self._control.resume(self._name)
                 for number in stats.of_program(self._control, self._name, PROGRAM):
                     stats.delete(self._control, self._name, number)

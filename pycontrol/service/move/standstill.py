@@ -18,7 +18,7 @@ from typing import Final
 from pycontrol.dm.errors import DmError
 from pycontrol.dm.ioctl import Control
 from pycontrol.dm.types import DeviceInfo, DmName, TargetLine
-from pycontrol.errors import RemapError
+from pycontrol.errors import Busy, RemapError
 from pycontrol.service.kernel import explained
 from pycontrol.service.kernellog import KernelLog
 from pycontrol.service.signals import signals_held
@@ -47,7 +47,7 @@ class Standstill:
     def load(self, table: TargetLine) -> None:
         """Have the new table ready; TargetRefused or Busy if the kernel refuses, and nothing has changed."""
         with explained(self._log):
-            self._table.control.load(self._table.name, [table])
+            self._table.load([table])
 
     def decided(self, on: bool) -> None:
         """From now on the new table is the right one, or (again) the old one."""
@@ -69,13 +69,23 @@ class Standstill:
         self._ended()
         return info
 
+    def check(self) -> None:
+        """Busy if somebody else has let it go on meanwhile."""
+        with explained():
+            suspended = self._table.control.table(self._table.name)[0].suspended
+        if not suspended:
+            raise Busy(f"another program has let {self._table.name} go on; try again")
+
     def go_back(self) -> None:
-        """Go on with the old table; once this process has ended, its guard tries it once more."""
+        """Go on with the old table.
+
+        If this process ends before the block does, or this failed, its guard does it once more.
+        """
         self.refused = True
         with explained(self._log):
             self._table.go_back()
         self.refused = False
-        self._ended()
+        self.seconds = time.monotonic() - self._began
 
     def _ended(self) -> None:
         self.seconds = time.monotonic() - self._began
@@ -94,6 +104,11 @@ class _Table:
     control: Control
     name: DmName
     lines: tuple[TargetLine, ...]
+    readonly: bool
+
+    def load(self, lines: Iterable[TargetLine]) -> None:
+        """Have these ready; what is read-only stays so."""
+        self.control.load(self.name, lines, readonly=self.readonly)
 
     def left(self) -> bool:
         """Whether the device is known to go on, and with another table."""
@@ -109,7 +124,7 @@ class _Table:
             self.control.clear(self.name)
         # A resume that failed has put the new table in place all the same.
         if tuple(self.control.table(self.name)[1]) != self.lines:
-            self.control.load(self.name, self.lines)
+            self.load(self.lines)
         self.control.resume(self.name)
 
 
@@ -137,8 +152,11 @@ def standstill(
     log = KernelLog()
     try:
         with explained():
-            table = _Table(control, name, tuple(control.table(name)[1]))
-        with _guarded(table, gone_back, keep) as line, _memory_held(), signals_held():
+            info, lines = control.table(name)
+        if info.suspended:
+            raise Busy(f"{name} is suspended by another program; 'dmsetup resume {name}' lets it go on")
+        table = _Table(control, name, tuple(lines), info.readonly)
+        with signals_held(), _guarded(table, gone_back, keep) as line, _memory_held():
             os.write(line, _GO_BACK)
             try:
                 with explained(log):
@@ -148,10 +166,18 @@ def standstill(
                 raise
             still = Standstill(table, line, log)
             try:
-                yield still
+                try:
+                    yield still
+                finally:
+                    if not (still.over or still.refused):
+                        still.go_back()
+            except RemapError:
+                # What went wrong is worth more than "interrupted".
+                signal.sigtimedwait({signal.SIGINT}, 0)
+                raise
             finally:
-                if not (still.over or still.refused):
-                    still.go_back()
+                if still.over:
+                    os.write(line, _NOTHING)
             # A ^C comes too late: all is done, and to say so is better than "interrupted".
             signal.sigtimedwait({signal.SIGINT}, 0)
     finally:

@@ -29,6 +29,8 @@ class Outcome:
     """What came of a switch."""
 
     made: bool = False
+    standing: bool = False
+    """It was not, and the device could not go on as it was."""
     seconds: float = 0.0
     """How long I/O stood still."""
     warnings: list[str] = field(default_factory=list)
@@ -108,6 +110,7 @@ class Switch:
                     still.load(self.table)
                     self.complete()
                     headers = retire.Headers.of(self.old, loaded)
+                    still.check()
                     self._retire(loaded)
                     self.arrive(lambda: still.decided(on=True))
                     info = still.switch(waiting.arm())
@@ -139,10 +142,11 @@ class Switch:
         """Take everything back; ``headers`` are the old spare's, None if they are as they were."""
         failed: RemapError | None = None
         if headers is not None:
+            # Before anything else: the new one is not to be gone on with when it is withdrawn.
+            still.decided(on=False)
             with suppress(RemapError):
                 # A new device that is dead cannot be used, and must not keep the old one from it.
                 self.withdraw()
-            still.decided(on=False)
             try:
                 headers.put_back()
             except RemapError as error:
@@ -152,9 +156,17 @@ class Switch:
             still.go_back()
         except RemapError as error:
             # It needs what is on the new device: that is not spoiled.
+            self.outcome.standing = True
             raise DeviceIoError(
                 f"the switch failed ({cause}), and so did going back ({failed or error}): {self.name} stands"
                 " still; run the command again"
+            ) from cause
+        if failed is not None:
+            # Without power it may be retired again: then there is nothing else that has everything.
+            raise DeviceIoError(
+                f"the switch failed ({cause}), and {plain(self.old.path)} could not be put in order"
+                f" ({failed}); {self.name} goes on with it: look at 'dmremapctl health', and keep"
+                f" {plain(self.new.path)}, which has everything up to this moment"
             ) from cause
         if not self.usable:
             return

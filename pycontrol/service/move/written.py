@@ -5,7 +5,7 @@ after the count was taken changes the next one, and one that ended before is see
 whoever reads after it: so what was read between two equal counts is whole.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,8 +80,14 @@ class Written:
 
 
 @contextmanager
-def watched(control: Control, name: DmName, sectors: int) -> Iterator[Written]:
-    """Count the writes to the first ``sectors`` of a device, for the length of a block."""
+def watched(
+    control: Control, name: DmName, sectors: int, standing: Callable[[], bool] = lambda: False
+) -> Iterator[Written]:
+    """Count the writes to the first ``sectors`` of a device, for the length of a block.
+
+    The counts stay if at its end this program leaves the device ``standing`` still: by them
+    :func:`pycontrol.service.move.settle.settle` knows whose doing it is.
+    """
     try:
         with explained():
             # What a killed program has left counts for nobody.
@@ -92,8 +98,7 @@ def watched(control: Control, name: DmName, sectors: int) -> Iterator[Written]:
     finally:
         # The device may be gone, and its counts with it.
         with suppress(DmError), signals_held():
-            # One that was left standing still is known as ours by them, see settle().
-            if not control.table(name)[0].suspended:
+            if not standing():
                 _forget(control, name)
 
 
