@@ -172,7 +172,11 @@ static enum code check_mode(const struct entry *entry, const char *uuid, uint64_
 	if (!strstr(words, " ro "))
 		return CODE_OK;
 	/* Readers are served, but what writers would get is errors from the first bad sector on. */
-	dm_remove(entry->name);
+	if (!dm_remove(entry->name)) {
+		say("%s is up, in mode ro, and in use: most copies of the metadata cannot be written",
+		    entry->name);
+		return entry->degraded ? CODE_OK : CODE_REFUSED;
+	}
 	if (!entry->degraded) {
 		say("%s: most copies of the metadata cannot be written; the option degraded starts"
 		    " it read-only", entry->name);

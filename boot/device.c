@@ -13,6 +13,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "foreign.h"
+
 const char *root_dir = "";
 
 bool read_line_of(char *line, size_t size, const char *format, ...)
@@ -242,4 +244,9 @@ enum looked device_look(const struct device *device, bool deep, const char *want
 	posix_fadvise(device->fd, 0, 0, POSIX_FADV_DONTNEED);
 	return spare_look(read_device, (void *)device, device->sectors * SECTOR, deep, wanted,
 			  spare);
+}
+
+const char *device_foreign(const struct device *device, const struct spare *spare)
+{
+	return foreign_in(read_device, (void *)device, spare);
 }

@@ -54,6 +54,9 @@ const char *identity_conflict(const char *recorded, const struct identity *other
 enum looked device_look(const struct device *device, bool deep, const char *wanted,
 			struct spare *spare);
 
+/* What somebody has put in the place of that; see foreign_in(). */
+const char *device_foreign(const struct device *device, const struct spare *spare);
+
 /* The first line of a file below root_dir; false if there is none. */
 bool read_line_of(char *line, size_t size, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

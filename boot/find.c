@@ -19,22 +19,42 @@ static bool passed_over(const char *name)
 	return false;
 }
 
-/* A part of something else, whose first block it may share: an array, multipath, a volume. */
+/* Whether a directory of sysfs has an entry whose name begins so, and what is done about it. */
+static bool any_in(const char *path, const char *prefix,
+		   bool (*so)(const char *path, const char *entry))
+{
+	struct dirent *entry;
+	bool found = false;
+	DIR *directory = opendir(path);
+
+	if (!directory)
+		return false;
+	while (!found && (entry = readdir(directory)))
+		found = entry->d_name[0] != '.' &&
+			!strncmp(entry->d_name, prefix, strlen(prefix)) &&
+			(!so || so(path, entry->d_name));
+	closedir(directory);
+	return found;
+}
+
+static bool has_holders(const char *path, const char *entry)
+{
+	char holders[2 * PATH_MAX];
+
+	snprintf(holders, sizeof(holders), "%s/%s/holders", path, entry);
+	return any_in(holders, "", NULL);
+}
+
+/*
+ * A part of something else, whose first block it may share: an array, multipath, a volume.
+ * Or its partitions are, or the disk of which it is one.
+ */
 static bool held(const char *name)
 {
 	char path[PATH_MAX];
-	struct dirent *entry;
-	bool found = false;
-	DIR *holders;
 
-	UNDER_ROOT(path, "/sys/class/block/%s/holders", name);
-	holders = opendir(path);
-	if (!holders)
-		return false;
-	while (!found && (entry = readdir(holders)))
-		found = entry->d_name[0] != '.';
-	closedir(holders);
-	return found;
+	UNDER_ROOT(path, "/sys/class/block/%s", name);
+	return has_holders(path, ".") || has_holders(path, "..") || any_in(path, name, has_holders);
 }
 
 static bool can_be_spare(const char *name)
@@ -61,12 +81,22 @@ struct search {
 	struct device first;
 	char others[512];	/* the paths of all, if there are several */
 	unsigned int nr;
+	bool fits;		/* they have the size that their metadata was made for */
+	char foreign[512];	/* a device that was one, and what it carries since */
 };
+
+static void note_foreign(struct search *search, const struct device *device, const char *kind)
+{
+	snprintf(search->foreign, sizeof(search->foreign),
+		 "%s carries %s, and further on what is left of a spare", plain(device->path), kind);
+}
 
 static void try_device(struct search *search, const char *name)
 {
 	struct device device;
 	struct spare spare;
+	const char *foreign;
+	bool fits;
 
 	if (!can_be_spare(name) || !device_open_named(name, &device))
 		return;
@@ -74,6 +104,22 @@ static void try_device(struct search *search, const char *name)
 	    device_look(&device, search->deep, search->uuid, &spare) != LOOKED_SPARE) {
 		device_close(&device);
 		return;
+	}
+	foreign = device_foreign(&device, &spare);
+	if (foreign)
+		note_foreign(search, &device, foreign);
+	/* A copy on a device of another size is none that could be used. */
+	fits = spare.spare_sectors == device.sectors;
+	if (foreign || (search->fits && !fits)) {
+		device_close(&device);
+		return;
+	}
+	if (fits && !search->fits) {
+		if (search->nr)
+			device_close(&search->first);
+		search->nr = 0;
+		search->others[0] = 0;
+		search->fits = true;
 	}
 	snprintf(search->others + strlen(search->others),
 		 sizeof(search->others) - strlen(search->others), "%s%s", search->nr ? " and " : "",
@@ -104,18 +150,21 @@ static void look_everywhere(struct search *search)
  * every disk, so that is done when nothing else helps. A copy of it is as large,
  * otherwise the kernel would refuse it, and few disks are.
  */
-static enum code find_by_uuid(const char *uuid, struct halves *halves)
+static enum code find_by_uuid(const char *uuid, struct halves *halves, char *missing, size_t size)
 {
 	struct search quick = { .uuid = uuid }, thorough = { .uuid = uuid, .deep = true };
 
 	look_everywhere(&quick);
-	if (quick.nr) {
+	if (quick.fits)
 		thorough.sectors = quick.first.sectors;
+	if (quick.nr)
 		device_close(&quick.first);
-	}
 	look_everywhere(&thorough);
-	if (!thorough.nr)
+	if (!thorough.nr) {
+		snprintf(missing, size, "no spare with the metadata uuid %s is there%s%s", uuid,
+			 *thorough.foreign ? "; " : "", thorough.foreign);
 		return CODE_MISSING;
+	}
 	halves->spare = thorough.first;
 	if (thorough.nr > 1) {
 		say("%s have the metadata uuid %s; one is a copy of the other, and they may no"
@@ -123,8 +172,10 @@ static enum code find_by_uuid(const char *uuid, struct halves *halves)
 		    " that is not meant", thorough.others, uuid);
 		return CODE_BUSY;
 	}
-	device_look(&halves->spare, true, uuid, &halves->header);
-	return CODE_OK;
+	if (device_look(&halves->spare, true, uuid, &halves->header) == LOOKED_SPARE)
+		return CODE_OK;
+	snprintf(missing, size, "%s cannot be read any more", plain(halves->spare.path));
+	return CODE_MISSING;
 }
 
 /* Not there yet, or there and not to be opened? */
@@ -143,6 +194,7 @@ static enum code find_named(const struct entry *entry, struct halves *halves, ch
 {
 	char path[PATH_MAX], uuid[UUID_TEXT];
 	struct device named;
+	const char *foreign;
 	enum code code;
 
 	tab_path(entry->spare, path, sizeof(path));
@@ -150,7 +202,13 @@ static enum code find_named(const struct entry *entry, struct halves *halves, ch
 		return not_opened(path, missing, size);
 	switch (device_look(&named, true, NULL, &halves->header)) {
 	case LOOKED_SPARE:
-		break;
+		foreign = device_foreign(&named, &halves->header);
+		if (!foreign)
+			break;
+		say("%s carries %s, and further on what is left of a spare; 'dmremapctl meta repair"
+		    " --in-place' makes it that spare again, and nothing else", plain(path), foreign);
+		device_close(&named);
+		return CODE_BUSY;
 	case LOOKED_RIVALS:
 		say("%s holds as many copies of one metadata uuid as of another; name the one that"
 		    " is meant by UUID=", plain(path));
@@ -164,7 +222,7 @@ static enum code find_named(const struct entry *entry, struct halves *halves, ch
 	}
 	/* Its copies, if any. It stays open meanwhile, so its number stays its own. */
 	strcpy(uuid, halves->header.uuid);
-	code = find_by_uuid(uuid, halves);
+	code = find_by_uuid(uuid, halves, missing, size);
 	device_close(&halves->spare);
 	halves->spare = named;
 	return code == CODE_MISSING ? CODE_OK : code;
@@ -174,7 +232,6 @@ enum code find_halves(const struct entry *entry, struct halves *halves, char *mi
 {
 	const char *uuid = tab_value(entry->spare, "UUID");
 	char path[PATH_MAX];
-	enum code code;
 
 	*halves = (struct halves){ .main.fd = -1, .spare.fd = -1 };
 	tab_path(entry->main, path, sizeof(path));
@@ -182,10 +239,7 @@ enum code find_halves(const struct entry *entry, struct halves *halves, char *mi
 		return not_opened(path, missing, size);
 	if (!uuid)
 		return find_named(entry, halves, missing, size);
-	code = find_by_uuid(uuid, halves);
-	if (code == CODE_MISSING)
-		snprintf(missing, size, "no spare with the metadata uuid %s is there", uuid);
-	return code;
+	return find_by_uuid(uuid, halves, missing, size);
 }
 
 void close_halves(struct halves *halves)

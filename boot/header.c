@@ -196,8 +196,8 @@ enum looked spare_look(read_block_fn read, void *context, uint64_t size, bool de
 	struct header chosen;
 	enum looked found;
 
-	*spare = (struct spare){ 0 };
-	if (take(&look, 0, 0))
+	*spare = (struct spare){ .first = take(&look, 0, 0) };
+	if (spare->first)
 		take_others(&look, (uint64_t)look.headers[0].spacing * SECTOR);
 	else if (deep)
 		for (int shift = MIN_SHIFT; shift <= MAX_SHIFT; shift++)

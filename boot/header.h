@@ -22,6 +22,7 @@ struct spare {
 	uint32_t copies, spacing;	/* spacing in sectors */
 	uint32_t ro_compat, incompat;
 	uint32_t valid;		/* copies that have a valid header, old ones too */
+	bool first;		/* the header at byte 0 is one of the valid ones */
 	char main_id[IDENTITY_TEXT];	/* as it was recorded; empty if not known */
 };
 

@@ -22,20 +22,24 @@ static const char *given(const char *key)
 /*
  * A device with somebody's signature is taken for a spare only by its first block,
  * not by what may lie further on. Nothing of ours has a signature, and a disk that
- * has one is not searched at each event.
+ * has one is not searched at each event. Of the partition table a partition knows by
+ * the disk it is on.
  */
 static bool probe_spare(const char *path)
 {
-	bool deep = !*given("ID_FS_TYPE") && !*given("ID_PART_TABLE_TYPE");
+	bool partition = !strcmp(given("DEVTYPE"), "partition");
+	bool deep = !*given("ID_FS_TYPE") && (partition || !*given("ID_PART_TABLE_TYPE"));
 	struct device device;
 	struct spare spare;
 	enum looked found;
+	const char *foreign;
 
 	if (!device_open(path, &device))
 		return false;
 	found = device_look(&device, deep, NULL, &spare);
+	foreign = found == LOOKED_SPARE ? device_foreign(&device, &spare) : NULL;
 	device_close(&device);
-	if (found != LOOKED_SPARE)
+	if (found != LOOKED_SPARE || foreign)
 		return false;
 	printf("DM_REMAP_ROLE=spare\nDM_REMAP_UUID=%s\n", spare.uuid);
 	printf("DM_REMAP_COPIES=%u\nDM_REMAP_COPIES_VALID=%u\n", spare.copies, spare.valid);
@@ -54,16 +58,23 @@ static bool has_word(const char *words, const char *word)
 	return false;
 }
 
-static const struct entry *main_of(const char *path, const struct tab *tab)
+static bool is_named(const char *path, const char *word)
 {
-	for (size_t i = 0; i < tab->nr; i++) {
-		const char *word = tab->entries[i].main;
-		const char *part = tab_value(word, "PARTUUID");
+	const char *part = tab_value(word, "PARTUUID");
 
-		if (part ? !strcmp(part, given("ID_PART_ENTRY_UUID")) :
-			   !strcmp(word, path) || has_word(given("DEVLINKS"), word))
-			return &tab->entries[i];
-	}
+	return part ? !strcmp(part, given("ID_PART_ENTRY_UUID")) :
+		      !strcmp(word, path) || has_word(given("DEVLINKS"), word);
+}
+
+/* The name of the device of which this is the main device, or was to be. */
+static const char *main_of(const char *path, const struct tab *tab)
+{
+	for (size_t i = 0; i < tab->nr; i++)
+		if (is_named(path, tab->entries[i].main))
+			return tab->entries[i].name;
+	for (size_t i = 0; i < tab->nr_claims; i++)
+		if (is_named(path, tab->claims[i].main))
+			return tab->claims[i].name;
 	return NULL;
 }
 
@@ -100,10 +111,10 @@ static void hide(const char *role, const char *name, bool partitions_too)
 void probe(const char *path, const struct tab *tab)
 {
 	const char *parent = given("DM_REMAP_PARENT");
-	const struct entry *entry = main_of(path, tab);
+	const char *name = main_of(path, tab);
 
 	if (*parent)
 		hide("inside", parent, true);
-	else if (!probe_spare(path) && entry)
-		hide("main", entry->name, false);
+	else if (!probe_spare(path) && name)
+		hide("main", name, false);
 }

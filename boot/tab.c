@@ -70,10 +70,15 @@ static void take_half(char *half, const char *word)
 			*c = tolower((unsigned char)*c);
 }
 
+static bool can_name(const char *word)
+{
+	return !word[strspn(word, NAME_CHARACTERS)] && strcmp(word, ".") && strcmp(word, "..") &&
+	       strcmp(word, "control");
+}
+
 static bool take_name(struct reading *r, const char *word, struct entry *entry)
 {
-	if (word[strspn(word, NAME_CHARACTERS)] || !strcmp(word, ".") || !strcmp(word, "..") ||
-	    !strcmp(word, "control"))
+	if (!can_name(word))
 		sprintf(r->sentence,
 			"'%s' cannot name a device; use letters, digits and #+-.:=@_", word);
 	else if (strlen(word) > TAB_MAX_NAME)
@@ -237,6 +242,31 @@ static bool read_line(struct reading *r, const char *text, size_t length, struct
 	return take_line(r, entry);
 }
 
+/* Whatever is wrong with a line, its second word may name a disk that nobody else may mount. */
+static bool take_claim(struct tab *tab, const char *text, size_t length)
+{
+	char line[TAB_MAX_LINE + 1], *rest = line, *name, *main;
+	struct claim *grown;
+
+	length = length < TAB_MAX_LINE ? length : TAB_MAX_LINE;
+	memcpy(line, text, length);
+	line[length] = 0;
+	name = strtok_r(rest, BLANKS, &rest);
+	main = name ? strtok_r(rest, BLANKS, &rest) : NULL;
+	if (!main || !visible(main, strlen(main)) || !names_device(main))
+		return true;
+	grown = realloc(tab->claims, (tab->nr_claims + 1) * sizeof(*grown));
+	if (!grown)
+		return false;
+	tab->claims = grown;
+	grown += tab->nr_claims++;
+	*grown = (struct claim){ .name = "-" };
+	if (can_name(name) && strlen(name) <= TAB_MAX_NAME)
+		strcpy(grown->name, name);
+	take_half(grown->main, main);
+	return true;
+}
+
 bool tab_parse(const char *text, size_t length, tab_fault_fn fault, void *context,
 	       struct tab *tab)
 {
@@ -256,6 +286,8 @@ bool tab_parse(const char *text, size_t length, tab_fault_fn fault, void *contex
 		if (!read_line(&r, text, size, &entry)) {
 			tab->faults++;
 			fault(context, line, r.sentence);
+			if (!take_claim(tab, text, size))
+				return false;
 			text += size + 1;
 			continue;
 		}
@@ -272,6 +304,7 @@ bool tab_parse(const char *text, size_t length, tab_fault_fn fault, void *contex
 void tab_free(struct tab *tab)
 {
 	free(tab->entries);
+	free(tab->claims);
 	*tab = (struct tab){ 0 };
 }
 

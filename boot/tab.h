@@ -27,18 +27,26 @@ struct entry {
 	unsigned int timeout;	/* seconds to wait for the halves */
 };
 
+/* The main device of a line that was refused: it is hidden all the same. */
+struct claim {
+	char name[TAB_MAX_NAME + 1];	/* "-" if that is what is wrong */
+	char main[TAB_MAX_LINE + 1];
+};
+
 struct tab {
 	struct entry *entries;
 	size_t nr;
 	/* Lines that were refused; each was told to the caller. */
 	size_t faults;
+	struct claim *claims;
+	size_t nr_claims;
 };
 
 typedef void (*tab_fault_fn)(void *context, unsigned int line, const char *sentence);
 
 /*
- * Read a file of this length. A line that is refused is told and left out, the
- * others are taken. False if memory has run out.
+ * Read a file of this length. A line that is refused is told and left out, but for
+ * its claim; the others are taken. False if memory has run out.
  */
 bool tab_parse(const char *text, size_t length, tab_fault_fn fault, void *context,
 	       struct tab *tab);

@@ -42,6 +42,8 @@ static void wait_for_devices(int fd, time_t until)
 	char event[8192];
 	time_t left = until - now();
 
+	/* Another one may have taken that long. Less than nothing would be for ever. */
+	left = left > 0 ? left : 0;
 	/* Without events, a look every second. */
 	poll(&poller, fd >= 0, fd >= 0 ? left * 1000 : 1000);
 	while (fd >= 0 && recv(fd, event, sizeof(event), 0) > 0)
@@ -99,7 +101,8 @@ static time_t try_all(const struct tab *tab, const struct wish *wish, struct sta
 enum code activate_all(const struct tab *tab, const struct wish *wish)
 {
 	struct state *states = calloc(tab->nr + 1, sizeof(*states));
-	enum code worst = tab->faults ? CODE_USAGE : CODE_OK;
+	/* Whoever wants one device is not told of others' lines by the code. */
+	enum code worst = tab->faults && !wish->name ? CODE_USAGE : CODE_OK;
 	time_t begun = now(), until;
 	int events = wish->wait ? listen_for_devices() : -1;
 

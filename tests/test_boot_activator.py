@@ -10,6 +10,8 @@ from uuid import UUID
 import pytest
 
 from pycontrol import metadata
+from pycontrol.service import signatures
+from pycontrol.service.remains import put_since
 from tests.boot_build import ONE, SECTORS, Machine, Ran, damage, pair, run, spare
 
 OTHER = UUID(int=78)
@@ -112,6 +114,96 @@ def test_one_copy_has_a_shadow(machine: Machine) -> None:
     image[50] ^= 1
     (machine.top / "dev/sdb").write_bytes(image)
     assert "copies 1" in activate(machine).out
+
+
+# A former spare that was put to other use
+
+SINCE = {
+    "ext2/3/4": [(0, bytes(4096)), (0x438, b"\x53\xef")],
+    "xfs": [(0, b"XFSB".ljust(4096, b"\0"))],
+    "GPT": [(510, b"\x55\xaa"), (512, b"EFI PART")],
+    "LVM physical volume": [(0, bytes(4096)), (1024, b"LABELONE")],
+    "swap": [(0, bytes(4096)), (8192 - 10, b"SWAPSPACE2")],
+    "MBR partition table": [(100, b"x"), (510, b"\x55\xaa")],
+    # These leave the first header whole.
+    "md raid 1.2": [(4096, b"\xfc\x4e\x2b\xa9")],
+    "bcache": [(0x1018, bytes.fromhex("c68573f64e1a45ca8265f57f48ba6d81"))],
+    "btrfs": [(0x10040, b"_BHRfS_M")],
+}
+
+
+def put(image: bytearray, blocks: list[tuple[int, bytes]]) -> bytes:
+    for at, data in blocks:
+        image[at : at + len(data)] = data
+    return bytes(image)
+
+
+@pytest.mark.parametrize("kind", SINCE)
+def test_a_former_spare_is_left_to_its_new_use(machine: Machine, kind: str) -> None:
+    former = put(spare(ONE), SINCE[kind])
+    (machine.top / "dev/sdb").write_bytes(former)
+    words = f"/dev/sdb carries {kind}, and further on what is left of a spare"
+    done = activate(machine)
+    assert (done.code, done.out) == (4, "") and f"{ONE} is there; {words}" in done.err
+    machine.tab.write_text("data /dev/sda /dev/sdb\n")
+    done = activate(machine)
+    assert (done.code, done.out) == (5, "") and words in done.err
+    assert machine.activator("probe", "/dev/sdb") == Ran(0, "", "")
+    # It is no copy of the one that is.
+    (machine.top / "dev/sdb").write_bytes(spare(ONE))
+    machine.disk("sdc", former)
+    machine.tab.write_text(f"data /dev/sda UUID={ONE}\n")
+    assert activate(machine) == Ran(0, TABLE, "")
+
+
+@pytest.mark.parametrize(
+    ("copies", "spoilt"),
+    [
+        (5, []),
+        (5, [(0, b"\xff" * 4096)]),
+        (5, [(100, b"damage"), (0x438, b"\x53\xef")]),
+        (5, [(SECTORS * 512 - 512, b"EFI PART")]),
+        (5, [(0x438, b"\x53\xef")]),
+    ],
+)
+def test_a_spare_stays_one_whatever_it_looks_like(
+    machine: Machine, copies: int, spoilt: list[tuple[int, bytes]]
+) -> None:
+    (machine.top / "dev/sdb").write_bytes(put(spare(ONE, copies=copies), spoilt))
+    assert activate(machine).out == TABLE
+
+
+def test_both_programs_see_the_same_formats(machine: Machine) -> None:
+    """Every format of :mod:`pycontrol.service.signatures` at its place, alone."""
+    fixed = [(entry.offset, entry.magic) for entry in signatures._FIXED]
+    fixed += [(page - 10, magic) for page in signatures._SWAP_PAGES for magic in signatures._SWAP]
+    fixed += [(offset, b"LABELONE") for offset in range(0, 2048, 512)]
+    region = metadata.Geometry(5, 256).region * 512
+    for first in (b"", bytes(4096)):
+        for at, magic in fixed:
+            image = put(spare(ONE), [(0, first), (at, magic)])
+            (machine.top / "dev/sdb").write_bytes(image)
+            since = put_since(lambda at, length, image=image: image[at : at + length], region)  # type: ignore[misc]
+            told = machine.activator("probe", "/dev/sdb").out
+            assert bool(since) is ("ROLE=spare" not in told), (at, magic, since)
+
+
+def test_a_copy_of_another_size_is_not_taken_for_it(machine: Machine) -> None:
+    for name in ("sda0", "sdz"):
+        machine.disk(name, bytes(spare(ONE)) + bytes(1 << 20))
+        assert activate(machine) == Ran(0, TABLE, "")
+    # Without the true one it is said what is wrong.
+    (machine.top / "dev/sdb").write_bytes(bytes(SECTORS * 512))
+    (machine.top / "sys/class/block/sda0/size").write_text("0\n")
+    done = activate(machine)
+    assert done.code == 4 and "/dev/sdz has" in done.err
+
+
+def test_who_wants_one_device_is_not_told_of_other_lines_by_the_code(machine: Machine) -> None:
+    machine.tab.write_text(f"wrong\ndata /dev/sda UUID={ONE}\n")
+    done = activate(machine, "data")
+    assert (done.code, done.out) == (0, TABLE) and ":1: it has 1 fields" in done.err
+    assert activate(machine).code == 2
 
 
 def _wrong_size(machine: Machine) -> None:

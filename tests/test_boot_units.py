@@ -41,6 +41,34 @@ def test_udev_is_told_of_a_spare(machine: Machine) -> None:
     assert told(machine, "sdb", ID_FS_TYPE="ext4") == {}
 
 
+def test_a_partition_is_searched_though_its_disk_has_a_table(machine: Machine) -> None:
+    """udev gives a partition what it knows of the disk's."""
+    (machine.top / "dev/sdb").write_bytes(damage(spare(ONE), 0))
+    assert told(machine, "sdb", ID_PART_TABLE_TYPE="gpt") == {}
+    found = told(machine, "sdb", ID_PART_TABLE_TYPE="gpt", DEVTYPE="partition")
+    assert found["DM_REMAP_ROLE"] == "spare"
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (f"data /dev/sda UUID={ONE} nofail, timeout=30", "data"),
+        (f"data /dev/sda UUID={ONE} nofial", "data"),
+        (f"data /dev/sda UUID={ONE} nofail # \u00fcber", "data"),
+        ("data /dev/sda", "data"),
+        ("a/b /dev/sda /dev/sdb", "-"),
+        (f"data /dev/sda /dev/sdb {'x' * 1100}", "data"),
+    ],
+)
+def test_a_main_device_is_hidden_whatever_else_is_wrong_with_its_line(
+    machine: Machine, line: str, name: str
+) -> None:
+    machine.tab.write_text(f"{line}\n")
+    done = machine.activator("probe", "--quiet", "/dev/sda")
+    assert done.code == 0 and f"DM_REMAP_ROLE=main\nDM_REMAP_DEVICE={name}\n" in done.out
+    assert machine.activator("probe", "--quiet", "/dev/sdc").out == ""
+
+
 def test_udev_is_told_of_a_main_device(machine: Machine) -> None:
     links = "/dev/disk/by-id/a /dev/disk/by-uuid/1 /dev/disk/by-label/x /dev/disk/by-partuuid/2"
     found = told(machine, "sda", DEVLINKS=links, ID_FS_TYPE="ext4")
@@ -52,6 +80,25 @@ def test_udev_is_told_of_a_main_device(machine: Machine) -> None:
     assert told(machine, "sda", DEVLINKS="/dev/disk/by-id/ab") == {}
     machine.tab.write_text("data PARTUUID=2-b /dev/sdb\n")
     assert told(machine, "sda", ID_PART_ENTRY_UUID="2-b")["DM_REMAP_ROLE"] == "main"
+
+
+def test_the_table_of_an_initramfs_hides_all_and_brings_up_what_says_so(machine: Machine) -> None:
+    machine.tab.write_text(
+        f"root /dev/sda UUID={ONE} initramfs,degraded\n"
+        "data /dev/sdc /dev/sdd ro,nofail,timeout=5\nx /dev/sde y z\n"
+    )
+    done = machine.activator("tab", "--initramfs")
+    assert done.code == 2 and done.out.splitlines() == [
+        f"root /dev/sda UUID={ONE} timeout=90,initramfs,degraded",
+        "data /dev/sdc /dev/sdd timeout=5,noauto,ro,nofail",
+        "x /dev/sde",
+    ]
+    machine.tab.write_text(done.out)
+    machine.disk("sdc"), machine.disk("sde")
+    for name in ("sda", "sdc", "sde"):
+        assert "ROLE=main" in machine.activator("probe", "--quiet", f"/dev/{name}").out
+    everything = machine.activator("activate", "--dry-run", "--all").out
+    assert everything.startswith("root ") and everything.count("\n") == 1
 
 
 def test_udev_is_told_of_a_partition_of_main(machine: Machine) -> None:

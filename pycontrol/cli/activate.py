@@ -82,7 +82,8 @@ def _activate_listed(name: str | None, tab: str | None, *, wait: bool, as_json: 
     for fault in table.faults:
         click.echo(f"dmremapctl: {plain(path)}:{fault.line}: {plain(fault.sentence)}", err=True)
     entries = _chosen(table.entries, named(name) if name else None, plain(path))
-    code = ExitCode.USAGE if table.faults else ExitCode.OK
+    # Whoever wants one device is not told of others' lines by the code.
+    code = ExitCode.USAGE if table.faults and not name else ExitCode.OK
     told = []
     with Control() as control:
         for outcome in bring_up_all(control, entries, wait=wait) if entries else ():

@@ -14,6 +14,10 @@ from journey import DEVICE, NAME, RUN, Journey, Sectors
 from load import Load, beside, cut_off
 
 
+PATIENT = ("--pause", "60")
+"""An emulated processor takes its time to write down what lives on the spare."""
+
+
 def replace_while_written(journey: Journey) -> None:
     """From "spare" to "other", half of which is there when blocks of that half are written anew."""
     guest, model = journey.guest, journey.model
@@ -23,7 +27,7 @@ def replace_while_written(journey: Journey) -> None:
     load = Load(model, DEVICE, blocks, seed=0)
     load.batch(guest, blocks)
     gate = Gate(guest, "other", at=12 * MiB)
-    words = ("spare", "replace", NAME, gate.path, "--yes", "--json", "--pause", "0.1")
+    words = ("spare", "replace", NAME, gate.path, "--yes", "--json", *PATIENT)
     job = guest.start("dmremapctl", *words, timeout=300)
     gate.wait_for(model.block(block) for block in blocks)
     load.batch(guest, blocks)
@@ -87,7 +91,7 @@ def replace_the_spare(journey: Journey, cuts: int, seed: int) -> str:
 
 
 def _words(box: Machine, new: str) -> tuple[str, ...]:
-    return "spare", "replace", NAME, box.guest.devices[new], "--yes"
+    return "spare", "replace", NAME, box.guest.devices[new], "--yes", *PATIENT
 
 
 def _requests(box: Machine, disk: str) -> int:

@@ -36,7 +36,7 @@ COLOURS = re.compile(r"\x1b(\[[0-9;]*[A-Za-z]|M)")
 CPU = f"{Machine.cpu},la57=off"
 """Quicker by a level of page tables."""
 ARGUMENTS = (
-    "console=ttyS0 root=/dev/mapper/root ro panic=-1 oops=panic loglevel=5"
+    "console=ttyS0 ro panic=-1 oops=panic loglevel=5"
     # What takes time and is not the subject.
     " mitigations=off init_on_alloc=0 cryptomgr.notests"
     # A busy host lets a processor wait for long.
@@ -57,6 +57,7 @@ class Ext4:
 
     clean: bool
     journal_is_empty: bool
+    uuid: UUID
 
     @classmethod
     def on(cls, image: Path) -> "Ext4":
@@ -65,7 +66,7 @@ class Ext4:
             superblock = file.read(1024)
         (state,) = struct.unpack_from("<H", superblock, 0x3A)
         (incompatible,) = struct.unpack_from("<I", superblock, 0x60)
-        return cls(state == 1, not incompatible & 4)
+        return cls(state == 1, not incompatible & 4, UUID(bytes=superblock[0x68:0x78]))
 
 
 def assert_succeeds(*command: str | Path) -> None:
@@ -143,18 +144,29 @@ class Debian:
         main = self.disks[PAIRS["root"][0]]
         main.fail(_every(BAD_EACH, 0, main.size // 512), on="write")
 
-    def start(self, kernel: str = "", *, spare: bool = True, monitor: bool = False) -> None:
+    def start(
+        self,
+        kernel: str = "",
+        *,
+        spare: bool = True,
+        monitor: bool = False,
+        root: str = "/dev/mapper/root",
+        module: bool = True,
+    ) -> None:
         """Boot the newest kernel, or that one.
 
         Without ``spare`` that of the root file system is not there until :meth:`plug_spare`.
         Without ``monitor``, which is in Python and takes some seconds, that service is masked.
+        Without ``module`` the kernel does not load it.  ``root`` is how it is told its root file system.
         """
         kernel = kernel or self.kernels[-1]
         image, initrd = self._from_boot(f"vmlinuz-{kernel}"), self._from_boot(f"initrd.img-{kernel}")
         for disk in self.disks.values():
             disk.before_boot()
         self._seen = len(self.console.text())
-        given = ARGUMENTS if monitor else f"{ARGUMENTS} systemd.mask=dmremap-monitor.service"
+        given = f"{ARGUMENTS} root={root}"
+        given += "" if monitor else " systemd.mask=dmremap-monitor.service"
+        given += "" if module else " module_blacklist=dm_remap_v4"
         console = f"file,id=console,path={self.console.path},append=on"
         arguments = [
             *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
@@ -208,6 +220,11 @@ class Debian:
         """On the console, since it was started; without the colours of systemd."""
         return COLOURS.sub("", self.console.text()[self._seen :])
 
+    def wait_until_off(self) -> None:
+        """However it goes off."""
+        assert self._qemu
+        self._qemu.wait(PATIENCE)
+
     def wait_for_its_end(self, patience: float = PATIENCE) -> dict[str, str]:
         """Until it has gone off; what it told of itself."""
         assert self._qemu
@@ -245,7 +262,8 @@ class Debian:
         """The file system and the metadata of a device were left as those who leave in order do."""
         main, spare = (self.disks[half].image for half in PAIRS[name])
         with self._seen_through(name):
-            assert Ext4.on(main) == Ext4(clean=True, journal_is_empty=True), name
+            left = Ext4.on(main)
+            assert left.clean and left.journal_is_empty, name
             assert_succeeds("e2fsck", "-fn", main)
         assert_succeeds(sys.executable, "-m", "pycontrol", "meta", "check", spare)
 

@@ -4,6 +4,7 @@ It boots, has disks pulled out and put back, loses power while it boots its newe
 its spare, and goes off in order.
 """
 
+import hashlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from rootfs import PAIRS, Debian
+from rootfs import PAIRS, Debian, Ext4
 
 pytestmark = pytest.mark.timeout(2700)
 
@@ -134,6 +135,20 @@ def test_a_newer_kernel_and_a_power_cut_leave_what_was_remapped(tmp_path: Path) 
         check_report(debian, told, debian.said(), boots=1)
         for name, remaps in before.items():
             assert remaps.items() <= debian.remaps(name).items()
+
+
+def test_the_bare_disk_is_never_mounted_in_place_of_the_device(tmp_path: Path) -> None:
+    """The device cannot come up, and the root file system is named by what is on the bare disk, too."""
+    with installed(tmp_path) as debian:
+        main = debian.disks[PAIRS["root"][0]]
+        before = hashlib.sha256(main.image.read_bytes()).digest()
+        debian.start(root=f"UUID={Ext4.on(main.image).uuid}", module=False)
+        debian.wait_until_off()
+        assert "does not exist.  Dropping to a shell!" in debian.said()
+        assert hashlib.sha256(main.image.read_bytes()).digest() == before
+        # With the module it is found by the same name.
+        debian.start(root=f"UUID={Ext4.on(main.image).uuid}")
+        check_report(debian, debian.wait_for_its_end(), debian.said(), boots=0)
 
 
 def test_the_spare_comes_two_minutes_late(late: Late) -> None:
