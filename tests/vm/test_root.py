@@ -147,8 +147,12 @@ def test_the_bare_disk_is_never_mounted_in_place_of_the_device(tmp_path: Path) -
         assert "does not exist.  Dropping to a shell!" in debian.said()
         assert hashlib.sha256(main.image.read_bytes()).digest() == before
         # With the module it is found by the same name.
-        debian.start(root=f"UUID={Ext4.on(main.image).uuid}")
-        check_report(debian, debian.wait_for_its_end(), debian.said(), boots=0)
+        name = f"UUID={Ext4.on(main.image).uuid}"
+        debian.start(root=name)
+        told = debian.wait_for_its_end()
+        assert told["root"].startswith("/dev/disk/by-uuid/") and " dm-remap-v4 " in told["table"], told
+        assert told["ballast"] == "good good" and debian.remaps("root")
+        debian.check_clean("root")
 
 
 def test_the_spare_comes_two_minutes_late(late: Late) -> None:
