@@ -13,7 +13,6 @@ from harness.disk import MiB
 from journey import DEVICE, NAME, RUN, Journey, Sectors
 from load import Load, beside, cut_off
 
-
 PATIENT = ("--pause", "8")
 """Seconds: an emulated processor takes its time to write down what lives on the spare.  With more than
 this all of it would be copied at a standstill, and the gate would have no end."""
