@@ -74,6 +74,9 @@ static bool can_be_spare(const char *name)
 	       strcmp(line, "1");
 }
 
+#define CARRIES "%s carries %s, and further on what is left of a spare"
+#define MAKE_IT_ONE "'dmremapctl meta repair --in-place' makes it one again, and nothing else"
+
 struct search {
 	const char *uuid;
 	uint64_t sectors;	/* only devices of this size; 0 for all */
@@ -88,7 +91,7 @@ struct search {
 static void note_foreign(struct search *search, const struct device *device, const char *kind)
 {
 	snprintf(search->foreign, sizeof(search->foreign),
-		 "%s carries %s, and further on what is left of a spare", plain(device->path), kind);
+		 CARRIES, plain(device->path), kind);
 }
 
 static void try_device(struct search *search, const char *name)
@@ -160,9 +163,12 @@ static enum code find_by_uuid(const char *uuid, struct halves *halves, char *mis
 	if (quick.nr)
 		device_close(&quick.first);
 	look_everywhere(&thorough);
+	if (!thorough.nr && *thorough.foreign) {
+		say("%s; " MAKE_IT_ONE, thorough.foreign);
+		return CODE_BUSY;
+	}
 	if (!thorough.nr) {
-		snprintf(missing, size, "no spare with the metadata uuid %s is there%s%s", uuid,
-			 *thorough.foreign ? "; " : "", thorough.foreign);
+		snprintf(missing, size, "no spare with the metadata uuid %s is there", uuid);
 		return CODE_MISSING;
 	}
 	halves->spare = thorough.first;
@@ -205,8 +211,7 @@ static enum code find_named(const struct entry *entry, struct halves *halves, ch
 		foreign = device_foreign(&named, &halves->header);
 		if (!foreign)
 			break;
-		say("%s carries %s, and further on what is left of a spare; 'dmremapctl meta repair"
-		    " --in-place' makes it that spare again, and nothing else", plain(path), foreign);
+		say(CARRIES "; " MAKE_IT_ONE, plain(path), foreign);
 		device_close(&named);
 		return CODE_BUSY;
 	case LOOKED_RIVALS:

@@ -20,7 +20,7 @@ static const char usage[] =
 	"usage: activator activate [--wait] [--dry-run] [--quiet] [--kmsg] (--all | --initramfs | NAME)\n"
 	"       activator deactivate NAME\n"
 	"       activator probe DEVICE\n"
-	"       activator tab [--initramfs]\n"
+	"       activator tab\n"
 	"       activator generate DIRECTORY\n"
 	"and --tab FILE for another table than /etc/dmremaptab, --root DIRECTORY to look below it.\n";
 
@@ -117,25 +117,6 @@ static void print_tab(const struct tab *tab)
 	}
 }
 
-/*
- * The table as it is to be in an initramfs, which keeps it as it was when it was made: only
- * what says so comes up there, but all main devices are hidden.
- */
-static void print_tab_for_initramfs(const struct tab *tab)
-{
-	for (size_t i = 0; i < tab->nr; i++) {
-		const struct entry *e = &tab->entries[i];
-
-		printf("%s %s %s timeout=%u%s%s%s%s%s\n", e->name, e->main, e->spare, e->timeout,
-		       e->initramfs ? ",initramfs" : ",noauto", e->readonly ? ",ro" : "",
-		       e->degraded ? ",degraded" : "", e->nofail ? ",nofail" : "",
-		       e->relocate_weak ? ",relocate-weak" : "");
-	}
-	/* Without a spare they are refused there, too. */
-	for (size_t i = 0; i < tab->nr_claims; i++)
-		printf("%s %s\n", tab->claims[i].name, tab->claims[i].main);
-}
-
 static bool is(const char *command, const char *word, const struct call *call, bool wants_word)
 {
 	return !strcmp(command, word) && (call->word != NULL) == wants_word;
@@ -162,7 +143,7 @@ static int command(int argc, char **argv)
 	} else if (is(name, "probe", &call, true)) {
 		probe(call.word, &tab);
 	} else if (is(name, "tab", &call, false)) {
-		call.wish.initramfs ? print_tab_for_initramfs(&tab) : print_tab(&tab);
+		print_tab(&tab);
 		code = tab.faults ? CODE_USAGE : CODE_OK;
 	} else if (is(name, "generate", &call, true)) {
 		generate(&tab, call.word);

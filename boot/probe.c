@@ -19,13 +19,28 @@ static const char *given(const char *key)
 	return value ? value : "";
 }
 
+/* Nobody starts the service of a line whose spare has no link, and so nobody else would say why. */
+static void complain(const char *path, const char *foreign, const struct spare *spare,
+		     const struct tab *tab)
+{
+	for (size_t i = 0; i < tab->nr; i++) {
+		const char *uuid = tab_value(tab->entries[i].spare, "UUID");
+
+		if (!uuid || strcmp(uuid, spare->uuid))
+			continue;
+		say_to_kmsg = true;
+		say("%s: %s carries %s, and further on what is left of its spare: it is taken for none",
+		    tab->entries[i].name, path, foreign);
+	}
+}
+
 /*
  * A device with somebody's signature is taken for a spare only by its first block,
  * not by what may lie further on. Nothing of ours has a signature, and a disk that
  * has one is not searched at each event. Of the partition table a partition knows by
  * the disk it is on.
  */
-static bool probe_spare(const char *path)
+static bool probe_spare(const char *path, const struct tab *tab)
 {
 	bool partition = !strcmp(given("DEVTYPE"), "partition");
 	bool deep = !*given("ID_FS_TYPE") && (partition || !*given("ID_PART_TABLE_TYPE"));
@@ -39,8 +54,12 @@ static bool probe_spare(const char *path)
 	found = device_look(&device, deep, NULL, &spare);
 	foreign = found == LOOKED_SPARE ? device_foreign(&device, &spare) : NULL;
 	device_close(&device);
-	if (found != LOOKED_SPARE || foreign)
+	if (found != LOOKED_SPARE)
 		return false;
+	if (foreign) {
+		complain(path, foreign, &spare, tab);
+		return false;
+	}
 	printf("DM_REMAP_ROLE=spare\nDM_REMAP_UUID=%s\n", spare.uuid);
 	printf("DM_REMAP_COPIES=%u\nDM_REMAP_COPIES_VALID=%u\n", spare.copies, spare.valid);
 	printf("ID_FS_TYPE=dm_remap_member\nID_FS_USAGE=raid\nID_FS_VERSION=4\n");
@@ -115,6 +134,6 @@ void probe(const char *path, const struct tab *tab)
 
 	if (*parent)
 		hide("inside", parent, true);
-	else if (!probe_spare(path) && name)
+	else if (!probe_spare(path, tab) && name)
 		hide("main", name, false);
 }

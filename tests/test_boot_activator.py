@@ -144,7 +144,13 @@ def test_a_former_spare_is_left_to_its_new_use(machine: Machine, kind: str) -> N
     (machine.top / "dev/sdb").write_bytes(former)
     words = f"/dev/sdb carries {kind}, and further on what is left of a spare"
     done = activate(machine)
-    assert (done.code, done.out) == (4, "") and f"{ONE} is there; {words}" in done.err
+    assert (done.code, done.out) == (5, "") and f"{words}; 'dmremapctl meta repair" in done.err
+    told = machine.activator("probe", "/dev/sdb")
+    assert (told.code, told.out) == (0, "") and f"data: /dev/sdb carries {kind}, and further on" in told.err
+    # Also where only what is wrong is to be said.
+    machine.tab.write_text(f"data /dev/sda UUID={ONE} nofail\n")
+    quiet = machine.activator("activate", "--dry-run", "--all", "--quiet")
+    assert quiet.code == 5 and words in quiet.err
     machine.tab.write_text("data /dev/sda /dev/sdb\n")
     done = activate(machine)
     assert (done.code, done.out) == (5, "") and words in done.err

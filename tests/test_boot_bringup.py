@@ -146,6 +146,15 @@ def test_a_copy_of_the_spare_is_refused(halves: Halves, kernel: FakeKernel, run:
     assert kernel.devices == {}
 
 
+def test_a_spare_that_was_put_to_other_use_is_named(halves: Halves, kernel: FakeKernel, run: Run) -> None:
+    image = spare(ONE)
+    image[:4096] = b"XFSB".ljust(4096, b"\0")
+    Path(halves.spare).write_bytes(image)
+    code, _, err = activate(run, halves)
+    assert code == 5 and f"{halves.spare} carries xfs" in err and "meta repair --in-place" in err
+    assert kernel.devices == {}
+
+
 def test_what_is_part_of_something_else_is_no_copy(halves: Halves, kernel: FakeKernel, run: Run) -> None:
     halves.disk("sdc", bytes(spare(ONE)), holders=("md0",))
     assert activate(run, halves)[0] == 0

@@ -82,25 +82,6 @@ def test_udev_is_told_of_a_main_device(machine: Machine) -> None:
     assert told(machine, "sda", ID_PART_ENTRY_UUID="2-b")["DM_REMAP_ROLE"] == "main"
 
 
-def test_the_table_of_an_initramfs_hides_all_and_brings_up_what_says_so(machine: Machine) -> None:
-    machine.tab.write_text(
-        f"root /dev/sda UUID={ONE} initramfs,degraded\n"
-        "data /dev/sdc /dev/sdd ro,nofail,timeout=5\nx /dev/sde y z\n"
-    )
-    done = machine.activator("tab", "--initramfs")
-    assert done.code == 2 and done.out.splitlines() == [
-        f"root /dev/sda UUID={ONE} timeout=90,initramfs,degraded",
-        "data /dev/sdc /dev/sdd timeout=5,noauto,ro,nofail",
-        "x /dev/sde",
-    ]
-    machine.tab.write_text(done.out)
-    machine.disk("sdc"), machine.disk("sde")
-    for name in ("sda", "sdc", "sde"):
-        assert "ROLE=main" in machine.activator("probe", "--quiet", f"/dev/{name}").out
-    everything = machine.activator("activate", "--dry-run", "--all").out
-    assert everything.startswith("root ") and everything.count("\n") == 1
-
-
 def test_udev_is_told_of_a_partition_of_main(machine: Machine) -> None:
     links = "/dev/disk/by-id/a-part1 /dev/disk/by-uuid/1 /dev/disk/by-partuuid/2"
     found = told(machine, "sdb", DM_REMAP_PARENT="data", DEVLINKS=links)

@@ -16,11 +16,7 @@ installkernel() {
 }
 
 install() {
-    inst_simple /usr/lib/dm-remap/activator
-    # As it stays until the next initramfs is made: what is wrong with a line, the activator says.
-    mkdir -p "$initdir/etc"
-    "$dracutsysrootdir/usr/lib/dm-remap/activator" tab --initramfs --tab "$dracutsysrootdir/etc/dmremaptab" \
-        >"$initdir/etc/dmremaptab" || [ $? = 2 ] || return 1
+    inst_multiple /usr/lib/dm-remap/activator /etc/dmremaptab
     inst_rules 61-dm-remap.rules
     # With systemd in the initramfs its generator does the rest, without it udev's rule.
     if dracut_module_included systemd; then

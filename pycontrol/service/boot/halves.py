@@ -38,6 +38,7 @@ def find(entry: Entry, paths: FindPaths | None = None) -> tuple[str, str]:
         size = None
     found = by_uuid(UUID(entry.uuid), paths or every_device, size)
     if not found:
+        _refuse_former(UUID(entry.uuid), paths or every_device)
         raise Missing(f"no spare with the metadata uuid {entry.uuid} is there")
     _only_one(found)
     return main, found[0]
@@ -89,6 +90,26 @@ def by_uuid(uuid: UUID, paths: FindPaths, size: int | None = None) -> list[str]:
             # What cannot be opened or went away is no candidate.
             continue
     return sorted(seen.values())
+
+
+def _refuse_former(uuid: UUID, paths: FindPaths) -> None:
+    """Busy if the spare was put to other use."""
+    for path in paths():
+        try:
+            device = blockdev.look(path)
+            if _stands_still(str(device.dev)):
+                continue
+            with blockdev.opened(path) as fd:
+                read = partial(read_at, fd)
+                header = metadata.survey(read, device.size, uuid).header
+                since = put_since(read, header.copies * header.spacing * SECTOR)
+        except (RemapError, OSError):
+            continue
+        if since and header.uuid == uuid:
+            raise Busy(
+                f"{plain(path)} carries {since}, and further on what is left of a spare; 'dmremapctl meta"
+                " repair --in-place' makes it one again, and nothing else"
+            )
 
 
 def _stands_still(number: str) -> bool:

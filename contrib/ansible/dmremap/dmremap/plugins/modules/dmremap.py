@@ -115,7 +115,7 @@ seealso:
   - module: dmremap.dmremap.dmremap_info
 notes:
   - After a change for boot systemd and udev are to be told, by C(systemctl daemon-reload) and C(udevadm trigger
-    -s block), and C(update-initramfs -u) is needed for a line with V(initramfs). The playbook
+    -s block), and the initramfs, which has a copy of the table, by C(update-initramfs -u). The playbook
     C(dmremap.dmremap.protect) does that.
 """
 
