@@ -161,7 +161,7 @@ def plan(
         check_elsewhere(control, wanted, found.uuid)
         from pycontrol.service.boot.halves import refuse_copies
 
-        refuse_copies(spare.path, find)
+        refuse_copies(spare, find)
     else:
         warnings += check_main(main) + about_partitions(main)
     return Plan(

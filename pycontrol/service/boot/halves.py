@@ -7,6 +7,7 @@ from pycontrol import metadata
 from pycontrol.errors import Busy, RemapError, WrongDevice
 from pycontrol.service import blockdev
 from pycontrol.service.activate import every_device
+from pycontrol.service.blockdev import BlockDevice
 from pycontrol.service.boot.tab import Entry, device_path
 from pycontrol.service.buffered import read_at
 from pycontrol.service.create import FindPaths
@@ -29,7 +30,7 @@ def find(entry: Entry, paths: FindPaths | None = None) -> tuple[str, str]:
     if not entry.uuid:
         # One that holds no metadata is refused later, with all that can be said of it.
         spare = _named(entry.spare)
-        refuse_copies(spare, paths)
+        refuse_copies(blockdev.look(spare), paths)
         return main, spare
     try:
         # The link that udev makes of the uuid: only what is as large can be a copy.
@@ -44,14 +45,13 @@ def find(entry: Entry, paths: FindPaths | None = None) -> tuple[str, str]:
     return main, found[0]
 
 
-def refuse_copies(spare: str, paths: FindPaths | None = None) -> None:
+def refuse_copies(spare: BlockDevice, paths: FindPaths | None = None) -> None:
     """Busy if there is another spare with the uuid of this one, whoever holds it at present."""
     uuid = _uuid_of(spare)
     if uuid:
-        itself = blockdev.look(spare)
         # Whatever holds it at present, it is one of them.
-        found = by_uuid(uuid, paths or every_device, itself.size)
-        _only_one(sorted([spare, *(path for path in found if blockdev.number(path) != itself.dev)]))
+        found = by_uuid(uuid, paths or every_device, spare.size)
+        _only_one(sorted([spare.path, *(path for path in found if blockdev.number(path) != spare.dev)]))
 
 
 def _only_one(found: list[str]) -> None:
@@ -84,7 +84,7 @@ def by_uuid(uuid: UUID, paths: FindPaths, size: int | None = None) -> list[str]:
             device = blockdev.look(path)
             if size not in (None, device.size) or device.holders or _stands_still(number):
                 continue
-            if _uuid_of(device.path, uuid) == uuid:
+            if _uuid_of(device, uuid) == uuid:
                 seen.setdefault(number, device.path)
         except (RemapError, OSError):
             # What cannot be opened or went away is no candidate.
@@ -99,7 +99,7 @@ def _refuse_former(uuid: UUID, paths: FindPaths) -> None:
             device = blockdev.look(path)
             if _stands_still(str(device.dev)):
                 continue
-            with blockdev.opened(path) as fd:
+            with blockdev.opened(device) as fd:
                 read = partial(read_at, fd)
                 header = metadata.survey(read, device.size, uuid).header
                 since = put_since(read, header.copies * header.spacing * SECTOR)
@@ -120,12 +120,11 @@ def _stands_still(number: str) -> bool:
         return False
 
 
-def _uuid_of(path: str, wanted: UUID | None = None) -> UUID | None:
-    with blockdev.opened(path) as fd:
-        size = blockdev.look(path).size
+def _uuid_of(device: BlockDevice, wanted: UUID | None = None) -> UUID | None:
+    with blockdev.opened(device) as fd:
         try:
             read = partial(read_at, fd)
-            header = metadata.survey(read, size, wanted).header
+            header = metadata.survey(read, device.size, wanted).header
             # One that was put to other use is none.
             return None if put_since(read, header.copies * header.spacing * SECTOR) else header.uuid
         except metadata.OutOfService as error:

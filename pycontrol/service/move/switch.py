@@ -14,7 +14,7 @@ from pycontrol.dm.errors import CookieError
 from pycontrol.dm.flow import MakeCookie
 from pycontrol.dm.ioctl import Control
 from pycontrol.dm.types import DmName, TargetLine
-from pycontrol.errors import DeviceIoError, RemapError
+from pycontrol.errors import DeviceIoError, RemapError, WrongDevice
 from pycontrol.metadata import Loaded
 from pycontrol.service.blockdev import BlockDevice
 from pycontrol.service.directio import Direct
@@ -154,6 +154,9 @@ class Switch:
         try:
             # What the resume may have left of the new table writes to the new device till it is gone.
             still.go_back()
+        except WrongDevice:
+            # It is gone, and does not stand still.
+            return
         except RemapError as error:
             # It needs what is on the new device: that is not spoiled.
             self.outcome.standing = True
