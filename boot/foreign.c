@@ -4,6 +4,10 @@
 #include <string.h>
 
 #define MAGIC(kind, offset, bytes) { kind, offset, bytes, sizeof(bytes) - 1 }
+/* At the end of a page, whatever its size is. */
+#define SWAP(page)                                                                                 \
+	MAGIC("swap", (page) - 10, "SWAP-SPACE"), MAGIC("swap", (page) - 10, "SWAPSPACE2"),        \
+		MAGIC("swap", (page) - 10, "S1SUSPEND\0")
 #define EXT 0x438
 
 /* None of them crosses the end of a block. */
@@ -36,19 +40,7 @@ static const struct magic {
 	MAGIC("LVM physical volume", 512, "LABELONE"),
 	MAGIC("LVM physical volume", 1024, "LABELONE"),
 	MAGIC("LVM physical volume", 1536, "LABELONE"),
-	/* At the end of a page, whatever its size is. */
-	MAGIC("swap", 4096 - 10, "SWAP-SPACE"),
-	MAGIC("swap", 4096 - 10, "SWAPSPACE2"),
-	MAGIC("swap", 4096 - 10, "S1SUSPEND\0"),
-	MAGIC("swap", 8192 - 10, "SWAP-SPACE"),
-	MAGIC("swap", 8192 - 10, "SWAPSPACE2"),
-	MAGIC("swap", 8192 - 10, "S1SUSPEND\0"),
-	MAGIC("swap", 16384 - 10, "SWAP-SPACE"),
-	MAGIC("swap", 16384 - 10, "SWAPSPACE2"),
-	MAGIC("swap", 16384 - 10, "S1SUSPEND\0"),
-	MAGIC("swap", 65536 - 10, "SWAP-SPACE"),
-	MAGIC("swap", 65536 - 10, "SWAPSPACE2"),
-	MAGIC("swap", 65536 - 10, "S1SUSPEND\0"),
+	SWAP(4096), SWAP(8192), SWAP(16384), SWAP(65536),
 	MAGIC("MBR partition table", 510, "\x55\xaa"),
 };
 

@@ -194,6 +194,18 @@ def not_written(monkeypatch: pytest.MonkeyPatch, path: str, which: Callable[[byt
     monkeypatch.setattr(os, "pwritev", pwritev)
 
 
+def not_flushed(monkeypatch: pytest.MonkeyPatch, path: str, when: Callable[[], bool] = lambda: True) -> None:
+    """Flushes fail, though writes do not."""
+    real, inode = os.fsync, Path(path).stat().st_ino
+
+    def fsync(fd: int) -> None:
+        if os.fstat(fd).st_ino == inode and when():
+            raise OSError(errno.EIO, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
 def test_it_goes_back_though_a_header_of_the_old_spare_cannot_be_written(
     refusing: Replacement, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,15 +238,8 @@ def test_what_could_not_go_back_is_finished_when_it_is_run_again(
 def test_headers_that_may_be_in_a_cache_alone_leave_the_new_spare_as_it_is(
     refusing: Replacement, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device, new, real = refusing.device, refusing.new, os.fsync
-    inode = Path(device.spare).stat().st_ino
-
-    def fsync(fd: int) -> None:
-        if os.fstat(fd).st_ino == inode and valid(device.spare):
-            raise OSError(errno.EIO, "Input/output error")
-        real(fd)
-
-    monkeypatch.setattr(os, "fsync", fsync)
+    device, new = refusing.device, refusing.new
+    not_flushed(monkeypatch, device.spare, lambda: valid(device.spare))
     done = run("spare", "replace", "data", new, "--yes")
     assert done.exit_code == 6 and f"keep {new}, which has everything" in done.stderr, done.stderr
     assert refusing.in_use == device.spare and not stands_still(device) and device.kernel.region is None
@@ -305,15 +310,8 @@ def test_what_another_program_lets_go_on_is_not_switched(
 def test_a_mark_that_may_be_in_a_cache_alone_is_told(
     replacement: Replacement, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device, real = replacement.device, os.fsync
-    inode = Path(device.spare).stat().st_ino
-
-    def fsync(fd: int) -> None:
-        if os.fstat(fd).st_ino == inode:
-            raise OSError(errno.EIO, "Input/output error")
-        real(fd)
-
-    monkeypatch.setattr(os, "fsync", fsync)
+    device = replacement.device
+    not_flushed(monkeypatch, device.spare)
     done = run("spare", "replace", "data", replacement.new, "--yes")
     assert done.exit_code == 0 and "could not be marked as retired" in done.stderr
     device.check(replacement.new)

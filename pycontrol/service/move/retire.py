@@ -77,7 +77,7 @@ class Headers:
             except DeviceIoError as error:
                 failed.append(error)
         self.source.sync()
-        if 2 * len(failed) >= len(self.blocks):
+        if failed and 2 * len(failed) >= len(self.blocks):
             raise failed[0]
 
 
