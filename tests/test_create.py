@@ -505,6 +505,16 @@ def test_a_spare_whose_first_header_is_damaged_is_taken_up(
     assert run("create", "r0", main, spare).exit_code == 0
 
 
+@pytest.mark.parametrize("command", ["create", "activate"])
+def test_a_spare_whose_first_block_cannot_be_read_is_taken_up(
+    kernel: FakeKernel, run: Run, main: str, spare: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(spare, image())
+    unreadable(monkeypatch, spare, 0)
+    done = run(command, "r0", main, spare)
+    assert done.exit_code == 0, done.stderr
+
+
 def test_a_copy_of_the_spare_is_refused(
     kernel: FakeKernel, run: Run, disks: Disks, main: str, spare: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

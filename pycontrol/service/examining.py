@@ -56,7 +56,10 @@ def _judge(
     options: Options,
     headers: Sequence[tuple[int, bytes]],
 ) -> Found:
-    marks = [*spare.known_as, *signatures.probe(read, spare.size)]
+    try:
+        marks = [*spare.known_as, *signatures.probe(read, spare.size)]
+    except DeviceIoError as error:
+        return _judge_unread(read, main, spare, options, headers, error)
     shown = ", ".join(dict.fromkeys(plain(mark) for mark in marks))
     where = plain(spare.path)
     fresh = Found(Action.FORMAT, copies=options.copies or COPIES, spacing=options.spacing or SPACING)
@@ -104,6 +107,25 @@ def _judge(
             return _activate(main, spare, options, loaded)
         fresh.loses.append(f"dm-remap metadata {loaded.uuid} with {len(loaded.records)} records")
     return fresh
+
+
+def _judge_unread(
+    read: metadata.Read,
+    main: BlockDevice,
+    spare: BlockDevice,
+    options: Options,
+    headers: Sequence[tuple[int, bytes]],
+    error: DeviceIoError,
+) -> Found:
+    """Of a spare that cannot be read everywhere one good copy is enough; nothing else is decided."""
+    if options.format:
+        raise error
+    try:
+        loaded = metadata.load(retire.overlaid(read, list(headers)), spare.size)
+    except metadata.MetadataError:
+        raise error from None
+    _check_still_spare(read, spare, loaded.copies * loaded.spacing * SECTOR)
+    return _activate(main, spare, options, loaded)
 
 
 def _check_still_spare(read: metadata.Read, spare: BlockDevice, region: int) -> None:

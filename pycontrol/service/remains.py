@@ -9,9 +9,13 @@ from pycontrol.text import plain
 def leftover(read: metadata.Read) -> bool:
     """Whether the first block of a spare that was marked, or never finished, is blank or was ours.
 
-    If it is not, somebody has put something else in its place since.
+    If it is not, somebody has put something else in its place since.  That it cannot be read is no sign
+    of that.
     """
-    block = read(0, metadata.BLOCK)
+    try:
+        block = read(0, metadata.BLOCK)
+    except OSError:
+        return True
     return not any(block) or block.startswith((metadata.MARKED, metadata.HEADED))
 
 
