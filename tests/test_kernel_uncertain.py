@@ -6,9 +6,8 @@ from contextlib import suppress
 import pytest
 
 from pycontrol.metadata import BLOCK, Kind, Record
-from tests.user_metadata import Disk, Metadata, Unsure
+from tests.user_metadata import SLOT, Disk, Metadata, Unsure
 
-SLOT = 32  # blocks between copies, by default
 TABLE = [Record(16 * at, 2048 + 8 * at, 8, Kind.REMAP, 1, 5) for at in range(2)]
 OLD, NEW = TABLE[:1], TABLE
 

@@ -21,12 +21,13 @@ from types import TracebackType
 from typing import ClassVar
 from uuid import UUID
 
-from pycontrol.metadata import BLOCK, Loaded, Record, load
+from pycontrol.metadata import BLOCK, Kind, Loaded, Record, load
 from tests.user_build import built
 
 # Away: neither is there anything to read, nor does a write store a part of it.  Refuse: the latter alone.
 OPS = {"read": 1, "write": 2, "flush": 4, "away": 1 | 2 | 8, "refuse": 2 | 8}
 ALWAYS = 2**64 - 1
+SLOT = 32  # blocks between copies, by default
 
 
 class Unsure(ctypes.Structure):
@@ -266,3 +267,20 @@ class Metadata:
         numbers = (c_uint64 * 12)()
         library().user_status(self.handle, uuid, numbers)
         return Status(UUID(bytes=uuid.raw), *numbers)
+
+
+def remaps(count: int, first: int = 0) -> list[Record]:
+    return [Record(16 * at, 2048 + 8 * at, 8, Kind.REMAP, 1, 5) for at in range(first, first + count)]
+
+
+def records_of(disk: Disk) -> list[Record]:
+    with Metadata(disk, read_only=True) as metadata:
+        return metadata.records
+
+
+def alone(disk: Disk, copy: int, table: list[Record]) -> None:
+    """One copy has it all, if nothing else is left of the others."""
+    for other in {0, 1, 2, 3, 4} - {copy}:
+        for block in range(other * SLOT, (other + 1) * SLOT):
+            disk.poke(block, bytes(BLOCK))
+    assert records_of(disk) == table
