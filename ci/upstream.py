@@ -20,7 +20,7 @@ CHANGED = [MD / "Kconfig", MD / "Makefile", DOCS / "index.rst", Path("MAINTAINER
 KCONFIG = """\
 config DM_REMAP
         tristate "Remap target (bad sectors live on a spare device)"
-        depends on BLK_DEV_DM
+        depends on BLK_DEV_DM && TREE_SRCU
         select CRC32
         select DM_BUFIO
         help
@@ -124,6 +124,8 @@ def page(source: Path) -> str:
     text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     for name, made in PAGES.items():
         text = re.sub(rf"`[^`<]*<{re.escape(name)}>`__", f":doc:`{Path(made).stem}`", text)
+    # The pages of what is in user space stay there.
+    text = re.sub(r"`([^`<]*) <[^`>]*\.md>`__", r"``\1``", text)
     text = text.replace("``kernel/", f"``{MD}/")
     return f".. SPDX-License-Identifier: GPL-2.0-only\n\n{text}"
 
@@ -131,7 +133,10 @@ def page(source: Path) -> str:
 def change(top: Path, project: Path, author: str) -> None:
     """Make all changes at once; the commits then pick from them by name."""
     for file in sorted((project / "kernel").glob("dm-remap-v4*.[ch]")):
-        (top / MD / file.name).write_text(file.read_text())
+        text = file.read_text()
+        for source, made in PAGES.items():
+            text = text.replace(f"docs/{source}", made)
+        (top / MD / file.name).write_text(text)
     for source, made in PAGES.items():
         (top / DOCS / made).write_text(page(project / "docs" / source))
     makefile = (project / "kernel/Makefile").read_text()

@@ -82,8 +82,37 @@ static void tell_loaded(struct dmr_target *c)
 	}
 	DMINFO("%s: Selected metadata copy %d: seq=%llu, valid_copies=%u/%u",
 	       c->name, m->chosen, m->sequence, m->valid, m->copies);
+	if (m->valid < m->copies)
+		DMWARN("%s: of these are damaged, stale or can't be read: %*pbl", c->name,
+		       (int)m->copies, &(unsigned long){ ~m->good & ((1UL << m->copies) - 1) });
 	DMINFO("%s: Restored %llu remap entries from persistent metadata",
 	       c->name, c->map.nr_remap);
+}
+
+#define MOST_TOLD	8
+
+/* Some of them; the message list has all. */
+static void tell_remaps(struct dmr_target *c)
+{
+	struct dmr_extent ex;
+	unsigned int nr = 0;
+	sector_t sector;
+
+	if (!c->map.nr_remap)
+		return;
+	for (sector = 0; sector < c->main_sectors; sector += ex.len) {
+		dmr_lookup(c, sector, min_t(sector_t, c->main_sectors - sector,
+					    DMR_LOOK_SECTORS), &ex);
+		if (ex.kind != DMR_REMAP)
+			continue;
+		if (nr++ == MOST_TOLD) {
+			DMINFO("%s: and more, the message list has them all", c->name);
+			return;
+		}
+		DMINFO("%s: Restored remap: sector %llu -> %llu, length %llu", c->name,
+		       (unsigned long long)sector, (unsigned long long)ex.spare,
+		       (unsigned long long)ex.len);
+	}
 }
 
 /* Also of a device that was suspended: what it lost meanwhile is told. */
@@ -225,6 +254,7 @@ int dmr_activate(struct dmr_target *c)
 		unload_metadata(c);
 	} else {
 		WRITE_ONCE(c->divert, !dmr_map_empty(&c->map) || c->uncertain);
+		tell_remaps(c);
 	}
 	mutex_unlock(&c->live);
 	if (r) {

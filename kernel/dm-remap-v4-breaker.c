@@ -15,13 +15,17 @@
 
 #define PROBES		5
 #define READ_RUN	8	/* failed writes in a row between two probes by reading */
-#define WRITE_RUN	8	/* before the first by writing; then twice as many */
+#define WRITE_RUN	8	/* sectors of the medium, before the first by writing; then twice as many */
+#define MAX_PHYSICAL	8	/* logical blocks; who says more means a stripe */
 #define NOT_ONE		((sector_t)-1)
 
-/* Of the target, not of main: what lies behind it may be others', and isn't held. */
+/*
+ * Of the target, not of main: what lies behind it may be others', and isn't held. Nor its
+ * ends, where partition tables and the like are: a block that is written may be spoilt.
+ */
 static sector_t probe_place(const struct dmr_target *c, unsigned int i)
 {
-	return round_down(div_u64(c->ti->len - c->block, PROBES - 1) * i,
+	return round_down(div_u64((c->ti->len - c->block) * (2 * i + 1), 2 * PROBES),
 			  c->block);
 }
 
@@ -33,7 +37,7 @@ static bool block_to_try(struct dmr_target *c, unsigned int i, sector_t failed,
 			 sector_t *at)
 {
 	sector_t end = i + 1 < PROBES ? probe_place(c, i + 1) :
-					probe_place(c, i) + c->block;
+					round_down(c->ti->len, c->block);
 	struct dmr_extent ex;
 
 	for (*at = probe_place(c, i); *at < end; *at += ex.len) {
@@ -79,17 +83,20 @@ static bool reads_anywhere(struct dmr_target *c, sector_t failed)
 	return !tried;
 }
 
+void dmr_breaker_written(struct dmr_target *c)
+{
+	/* A bad sector of the medium is as many bad blocks. */
+	unsigned int blocks = bdev_physical_block_size(c->main->bdev) /
+			      (c->block << SECTOR_SHIFT);
+
+	c->write_run = 0;
+	c->write_probe_at = WRITE_RUN * clamp(blocks, 1U, (unsigned int)MAX_PHYSICAL);
+}
+
 void dmr_breaker_reset(struct dmr_target *c)
 {
 	WRITE_ONCE(c->breaker, false);
-	c->write_run = 0;
-	c->write_probe_at = WRITE_RUN;
-}
-
-void dmr_breaker_written(struct dmr_target *c)
-{
-	c->write_run = 0;
-	c->write_probe_at = WRITE_RUN;
+	dmr_breaker_written(c);
 }
 
 bool dmr_breaker_believes(struct dmr_target *c, enum req_op op, sector_t failed)

@@ -3,11 +3,12 @@
  * Telling the world. Events are noted by the worker and sent by a work item on
  * the system's queue, so that no I/O waits for udev. A change uevent makes udev
  * look at the device again, so there should be few: what happens within
- * EVENT_INTERVAL is told by one uevent for each kind.
+ * EVENT_INTERVAL is told by one uevent for each kind, and by one line in the log.
  */
 #include <linux/blkdev.h>
 #include <linux/jiffies.h>
 #include <linux/kobject.h>
+#include <linux/slab.h>
 
 #include "dm-remap-v4.h"
 
@@ -48,17 +49,39 @@ void dmr_event(struct dmr_target *c, enum dmr_action action, sector_t sector,
 	schedule_delayed_work(&c->event_work, wait);
 }
 
+/* Of the others the log has a sentence already, where they were noted. */
+static void log_event(struct dmr_target *c, enum dmr_action what,
+		      const struct dmr_event *ev)
+{
+	unsigned long long from = ev->sector, sectors = ev->sectors;
+
+	switch (what) {
+	case DMR_EV_PENDING:
+		DMERR("%s: lost: %llu sectors, %u extents, from sector %llu on; reading them fails until they are written",
+		      c->name, sectors, ev->extents, from);
+		break;
+	case DMR_EV_REMAP:
+		DMWARN("%s: moved to the spare: %llu sectors, %u extents, from sector %llu on",
+		       c->name, sectors, ev->extents, from);
+		break;
+	case DMR_EV_UNMAP:
+		DMINFO("%s: back on the main device: %llu sectors, %u extents, from sector %llu on",
+		       c->name, sectors, ev->extents, from);
+		break;
+	case DMR_EV_SPARE_NEARLY_FULL:
+		DMWARN("%s: the spare is nearly full, %llu sectors are left", c->name, sectors);
+		break;
+	default:
+		break;
+	}
+}
+
 static void send_uevent(struct dmr_target *c, enum dmr_action what,
 			const struct dmr_event *ev)
 {
 	struct mapped_device *md = dm_table_get_md(c->ti->table);
-	char text[6][DM_UUID_LEN + 16];
-	char target[] = "DM_TARGET=dm-remap-v4", action[48];
 	char name[DM_NAME_LEN], uuid[DM_UUID_LEN];
-	char *envp[9] = {
-		target, action, text[0], text[1], text[2],
-		text[3], text[4], text[5], NULL,
-	};
+	struct kobj_uevent_env *env;
 
 	/* It may have been renamed since it was resumed; or be removed, and nobody listens. */
 	if (dm_copy_name_and_uuid(md, name, uuid)) {
@@ -67,16 +90,22 @@ static void send_uevent(struct dmr_target *c, enum dmr_action what,
 		       (unsigned long long)ev->sector);
 		return;
 	}
-	snprintf(action, sizeof(action), "DM_ACTION=%s", action_name[what]);
-	snprintf(text[0], sizeof(text[0]), "DM_NAME=%s", name);
-	snprintf(text[1], sizeof(text[1]), "DM_UUID=%s", uuid);
-	snprintf(text[2], sizeof(text[2]), "DM_SEQNUM=%u", ++c->uevent_seq);
-	snprintf(text[3], sizeof(text[3]), "DM_SECTOR=%llu",
-		 (unsigned long long)ev->sector);
-	snprintf(text[4], sizeof(text[4]), "DM_SECTORS=%llu",
-		 (unsigned long long)ev->sectors);
-	snprintf(text[5], sizeof(text[5]), "DM_EXTENTS=%u", ev->extents);
-	kobject_uevent_env(&disk_to_dev(dm_disk(md))->kobj, KOBJ_CHANGE, envp);
+	/* A lost one is seen by its number. */
+	c->uevent_seq++;
+	env = kzalloc(sizeof(*env), GFP_KERNEL);
+	if (!env)
+		return;
+	/* There is room for all of it. */
+	add_uevent_var(env, "DM_TARGET=%s", c->ti->type->name);
+	add_uevent_var(env, "DM_ACTION=%s", action_name[what]);
+	add_uevent_var(env, "DM_NAME=%s", name);
+	add_uevent_var(env, "DM_UUID=%s", uuid);
+	add_uevent_var(env, "DM_SEQNUM=%u", c->uevent_seq);
+	add_uevent_var(env, "DM_SECTOR=%llu", (unsigned long long)ev->sector);
+	add_uevent_var(env, "DM_SECTORS=%llu", (unsigned long long)ev->sectors);
+	add_uevent_var(env, "DM_EXTENTS=%u", ev->extents);
+	kobject_uevent_env(&disk_to_dev(dm_disk(md))->kobj, KOBJ_CHANGE, env->envp);
+	kfree(env);
 }
 
 void dmr_event_work(struct work_struct *work)
@@ -92,9 +121,12 @@ void dmr_event_work(struct work_struct *work)
 	c->next_events = jiffies + EVENT_INTERVAL;
 	spin_unlock_irq(&c->lock);
 
-	for (i = 0; i < DMR_NR_ACTIONS; i++)
-		if (ev[i].extents)
-			send_uevent(c, i, &ev[i]);
+	for (i = 0; i < DMR_NR_ACTIONS; i++) {
+		if (!ev[i].extents)
+			continue;
+		log_event(c, i, &ev[i]);
+		send_uevent(c, i, &ev[i]);
+	}
 	dm_table_event(c->ti->table);
 }
 
@@ -106,6 +138,9 @@ void dmr_set_mode(struct dmr_target *c, enum dmr_mode mode, const char *why)
 	if (c->mode == mode)
 		return;
 	WRITE_ONCE(c->mode, mode);
-	DMERR("%s: now in mode %s: %s", c->name, name[mode], why);
+	if (mode == DMR_RW)
+		DMINFO("%s: now in mode %s: %s", c->name, name[mode], why);
+	else
+		DMERR("%s: now in mode %s: %s", c->name, name[mode], why);
 	dmr_event(c, DMR_EV_MODE, 0, 0);
 }

@@ -295,7 +295,8 @@ static int msg_test_remap(struct message_context *m)
  */
 static int lock_live(struct message_context *m)
 {
-	mutex_lock(&m->c->live);
+	if (mutex_lock_killable(&m->c->live))
+		return -EINTR;
 	if (m->c->md)
 		return 0;
 	mutex_unlock(&m->c->live);

@@ -87,6 +87,7 @@ static int emit(struct compaction *co, const struct dmr_record *rec)
 /* Emit those parts of a record that are still so. */
 static int sift(struct compaction *co, const struct disk_record *d)
 {
+	u64 main_sectors = co->md->params.main_sectors;
 	struct dmr_record rec, part;
 	sector_t done, n;
 	bool so;
@@ -97,6 +98,9 @@ static int sift(struct compaction *co, const struct disk_record *d)
 		return 0;
 	if (rec.kind == DMR_REC_BAD_SPARE)
 		return emit(co, &rec);
+	/* The load saw to that; what is read now need not be what it read. */
+	if (rec.main >= main_sectors || rec.sectors > main_sectors - rec.main)
+		return -ENODATA;
 	for (done = 0; done < rec.sectors; done += n) {
 		n = co->live->still(co->live->context, &rec, done, &so);
 		n = min_t(sector_t, n, rec.sectors - done);

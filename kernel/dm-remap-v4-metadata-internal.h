@@ -46,7 +46,7 @@ struct dmr_metadata {
 
 	u8 good;			/* (s) copies that hold the state whole */
 	u8 header_ok, info_ok;		/* copies whose block is the present one */
-	u8 whole;			/* copies whose header is that, or a later one, whole */
+	u8 whole;			/* copies whose header has that state, or a later one, whole */
 	u8 cached;			/* dmr_unsure.headers */
 	u8 loaded_in;			/* likewise, those with the header that was loaded ... */
 	__le64 loaded;			/* ... and its number; constant after open */
@@ -56,6 +56,7 @@ struct dmr_metadata {
 	u64 compacted;			/* records that the last compaction left */
 	u8 seen;			/* copies with a header at the load; constant after open */
 	bool believed;			/* the owner wants what was loaded, be it old */
+	bool stale;			/* a newer header was met since; till the next open */
 	bool certain;			/* any other load would find it, too, or a later one */
 	u64 sequence;			/* (s) the highest ever tried on disk */
 	u64 durable;			/* that a majority of the headers is known to have had */

@@ -35,7 +35,7 @@ static int mend_copy(struct dmr_metadata *md, u8 copy, unsigned int only, bool s
 		dmr_md_lose_copies(md, bit, 0);
 		return -EIO;
 	}
-	/* Until it has a new header the copy is, with its log, what it was: the header last. */
+	/* Until it has a new header the copy says, if anything, what it did: the header last. */
 	if (what & WRITE_HEADER && what & WRITE_LOG) {
 		if (dmr_md_write_wave(md, md->hdr, bit, what & ~WRITE_HEADER))
 			return -EIO;
@@ -146,6 +146,9 @@ static int newest(struct dmr_metadata *md)
 
 	if (count(md->seen) >= majority(md))
 		return 0;
+	/* Once seen, it is somewhere: also if it can't be read any more. */
+	if (md->stale)
+		return -ESTALE;
 	for (copy = 0; copy < md->copies; copy++) {
 		block = slot_block(md, copy, SLOT_HEADER);
 		dm_bufio_forget(md->bufio, block);
@@ -157,8 +160,10 @@ static int newest(struct dmr_metadata *md)
 		    !uuid_equal(&h->p.uuid, &md->hdr->p.uuid))
 			continue;
 		seq = le64_to_cpu(h->p.sequence);
-		if (seq > number && dmr_md_header_fits(h, copy, md->spacing))
+		if (seq > number && dmr_md_header_fits(h, copy, md->spacing)) {
+			md->stale = true;
 			return -ESTALE;
+		}
 		/* A torn one has its number, no further ahead of what a majority had. */
 		if (seq > number + SKIP + 1)
 			all = false;

@@ -265,8 +265,9 @@ int dmr_md_switch_header(struct dmr_metadata *md, unsigned int what)
 		return r;
 	}
 	swap(md->hdr, md->next);
-	/* Those that lack something else were left out. */
+	/* Those that lack something else were left out: their headers are old now. */
 	md->header_ok &= md->good;
+	md->whole &= md->good;
 	md->durable = md->sequence;
 	return 0;
 }
@@ -353,7 +354,8 @@ int dmr_metadata_save_soft(struct dmr_metadata *md,
 
 	if (md->params.read_only)
 		return -EROFS;
-	if (count(md->good) < majority(md))
+	/* Nor before the load's state stands. */
+	if (md->skip || count(md->good) < majority(md))
 		return -EIO;
 	info->read_errors = cpu_to_le64(soft->read_errors);
 	info->write_errors = cpu_to_le64(soft->write_errors);

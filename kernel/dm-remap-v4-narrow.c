@@ -33,6 +33,8 @@ blk_status_t dmr_data_io(struct dmr_target *c, const struct dmr_data *data,
 	submit_bio_wait(clone);
 	status = clone->bi_status;
 	bio_put(clone);
+	if (!status && op_is_write(op))
+		c->wrote |= 1u << (bdev == c->spare->bdev ? DMR_SPARE : DMR_MAIN);
 	return status;
 }
 

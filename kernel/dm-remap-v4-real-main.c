@@ -296,7 +296,12 @@ static noinline int end_slowly(struct dmr_target *c, struct bio *bio,
 	if (READ_ONCE(c->mode) != DMR_RW || READ_ONCE(c->breaker))
 		return DM_ENDIO_DONE;
 
-	/* It comes here once more, when the worker is done with it. */
+	/*
+	 * It comes here once more, when the worker is done with it. What the queue's
+	 * accounting was to be told has been told by now, and the queue may be gone then.
+	 */
+	bio_clear_flag(bio, BIO_QOS_THROTTLED);
+	bio_clear_flag(bio, BIO_QOS_MERGED);
 	pb->epoch = fua ? DMR_UNCOUNTED_FUA : DMR_UNCOUNTED;
 	pb->error = error;
 	pb->suspect = suspect;
@@ -384,14 +389,17 @@ static int parse_features(struct dmr_target *c, struct dm_arg_set *as)
 static int get_devices(struct dmr_target *c, struct dm_arg_set *as)
 {
 	struct dm_target *ti = c->ti;
+	int r;
 
-	if (dm_get_device(ti, dm_shift_arg(as), dm_table_get_mode(ti->table), &c->main)) {
+	r = dm_get_device(ti, dm_shift_arg(as), dm_table_get_mode(ti->table), &c->main);
+	if (r) {
 		ti->error = "Can't open the main device";
-		return -ENODEV;
+		return r;
 	}
-	if (dm_get_device(ti, dm_shift_arg(as), dm_table_get_mode(ti->table), &c->spare)) {
+	r = dm_get_device(ti, dm_shift_arg(as), dm_table_get_mode(ti->table), &c->spare);
+	if (r) {
 		ti->error = "Can't open the spare device";
-		return -ENODEV;
+		return r;
 	}
 	if (c->main->bdev == c->spare->bdev) {
 		ti->error = "Main and spare are the same device";
@@ -495,8 +503,11 @@ static int allocate(struct dmr_target *c)
 	c->bufio = dm_bufio_client_create(c->spare->bdev, DMR_META_BLOCK,
 					  DMR_META_BUFFERS, 0, NULL, NULL, 0);
 	if (IS_ERR(c->bufio)) {
+		int r = PTR_ERR(c->bufio);
+
+		ti->error = "Can't have dm-bufio for the spare device";
 		c->bufio = NULL;
-		return -ENOMEM;
+		return r;
 	}
 	c->wq = alloc_ordered_workqueue("dm-remap-v4", WQ_MEM_RECLAIM);
 	c->txn = dmr_txn_create();
@@ -582,6 +593,7 @@ static int dmr_preresume(struct dm_target *ti)
 	unsigned int noio;
 	int r;
 
+	WRITE_ONCE(c->suspending, false);
 	if (c->md)
 		return 0;	/* resumed without having been suspended */
 	/* The device takes no bio until this returns: reclaim must not wait for it. */
@@ -589,6 +601,21 @@ static int dmr_preresume(struct dm_target *ti)
 	r = dmr_activate(c);
 	memalloc_noio_restore(noio);
 	return r;
+}
+
+/* Before core keeps all I/O back: till then, and no longer, a message may go on. */
+static void dmr_presuspend(struct dm_target *ti)
+{
+	struct dmr_target *c = ti->private;
+
+	WRITE_ONCE(c->suspending, true);
+}
+
+static void dmr_presuspend_undo(struct dm_target *ti)
+{
+	struct dmr_target *c = ti->private;
+
+	WRITE_ONCE(c->suspending, false);
 }
 
 static void dmr_postsuspend(struct dm_target *ti)
@@ -637,7 +664,9 @@ static void dmr_status(struct dm_target *ti, status_type_t type,
 		break;
 	case STATUSTYPE_IMA:
 		DMEMIT_TARGET_NAME_VERSION(ti->type);
-		DMEMIT(",main_device=%s,spare_device=%s;", c->main->name, c->spare->name);
+		DMEMIT(",main_device=%s,spare_device=%s,copies=%u,spacing=%u,relocate_weak=%c;",
+		       c->main->name, c->spare->name, c->copies, c->spacing,
+		       c->relocate_weak ? 'y' : 'n');
 		break;
 	}
 }
@@ -662,6 +691,8 @@ static struct target_type dmr_target_type = {
 	.map = dmr_map_bio,
 	.end_io = dmr_end_io,
 	.preresume = dmr_preresume,
+	.presuspend = dmr_presuspend,
+	.presuspend_undo = dmr_presuspend_undo,
 	.postsuspend = dmr_postsuspend,
 	.status = dmr_status,
 	.message = dmr_message,

@@ -3,13 +3,15 @@
  * The worker. Bios that failed, or that may not pass just now, come here in
  * rounds:
  *
- *   collect   take what is queued, requests to move blocks (messages) as well;
- *             hold the sectors concerned
+ *   collect   take what is queued; hold the sectors concerned
  *   serve     find by retries which logical blocks really fail, write their
  *             data to the spare, note the records
  *   commit    one commit for the whole round
  *   publish   in the map, only if the commit succeeded
  *   complete  let go of the sectors, answer all
+ *
+ * Requests of messages (dm-remap-v4-relocate.c) have rounds of their own, by turns
+ * with these: they take their time, and no bio shall wait for that.
  *
  * While sectors are held nobody else has I/O to them in flight, on either
  * device, so what was read is still true when the map changes.
@@ -43,6 +45,7 @@ static blk_status_t bare_io(struct dmr_target *c, blk_opf_t opf,
 		submit_bio_wait(bio);
 		status = bio->bi_status;
 		bio_put(bio);
+		c->wrote |= 1u << (bdev == c->spare->bdev ? DMR_SPARE : DMR_MAIN);
 	}
 	return status;
 }
@@ -138,6 +141,7 @@ static blk_status_t serve(struct dmr_target *c, struct bio *bio)
 		return BLK_STS_NOTSUPP;
 	c->txn->merge_from = savepoint;
 	c->txn->own_error = false;
+	c->wrote = 0;
 	switch (bio_op(bio)) {
 	case REQ_OP_READ:
 		if (failed)
@@ -151,6 +155,7 @@ static blk_status_t serve(struct dmr_target *c, struct bio *bio)
 			status = dmr_write_run(c, &data, sector, len);
 		else
 			status = write_zeroes(c, bio, sector, len);
+		pb->wrote = c->wrote;
 		/* No block is bad: it was the flush behind it, and its only report. */
 		if (!status && failed && pb->suspect && !data.moved)
 			dmr_flush_lost(c, pb->suspect - 1);
@@ -240,7 +245,7 @@ static void collect_bios(struct dmr_target *c, struct dmr_round *round)
 	spin_unlock_irq(&c->lock);
 }
 
-/* Requests that move blocks, likewise, up to one that does not. */
+/* Requests that move blocks and do not overlap, up to one that moves none. */
 static void collect_requests(struct dmr_target *c, struct dmr_round *round)
 {
 	struct dmr_request *req;
@@ -261,9 +266,6 @@ static void collect_requests(struct dmr_target *c, struct dmr_round *round)
 			break;
 		}
 	}
-	/* Bios that come again and again must not keep it waiting for ever. */
-	c->requests_first = !round->last && !list_empty(&todo);
-
 	spin_lock_irq(&c->lock);
 	list_splice(&todo, &c->requests);
 	spin_unlock_irq(&c->lock);
@@ -302,27 +304,39 @@ int dmr_round_commit(struct dmr_target *c)
 	return r;
 }
 
-static void serve_all(struct dmr_target *c)
+static void serve_bios(struct dmr_target *c)
 {
-	struct dmr_round *round = c->round;
-	struct dmr_request *req;
 	struct bio *bio;
 
-	dmr_add(&c->count.rounds, 1);
-	c->soft_dirty = true;
 	hold_begin(c);
-	bio_list_for_each(bio, &round->bios) {
+	bio_list_for_each(bio, &c->round->bios) {
 		dmr_add(&c->count.deferred, 1);
 		bio->bi_status = serve(c, bio);
 		if (dmr_txn_worth(c))
 			dmr_round_commit(c);
 	}
+	dmr_round_commit(c);
+	hold_end(c);
+}
+
+static void serve_requests(struct dmr_target *c)
+{
+	struct dmr_round *round = c->round;
+	struct dmr_request *req;
+
+	hold_begin(c);
+	round->began = jiffies;
 	list_for_each_entry(req, &round->requests, list)
 		dmr_serve_request(c, req);
 	dmr_round_commit(c);
 	list_for_each_entry(req, &round->requests, list)
 		dmr_count_moved(c, req);
 	hold_end(c);
+}
+
+bool dmr_round_is_long(const struct dmr_target *c)
+{
+	return c->round->failures && time_after(jiffies, c->round->began + HZ);
 }
 
 static bool wrote(const struct bio *bio)
@@ -336,25 +350,23 @@ static bool was_fua(struct bio *bio)
 	return dmr_bio(bio)->epoch == DMR_UNCOUNTED_FUA;
 }
 
-/*
- * What was REQ_FUA is to be stable, wherever it went. The flush of one device may
- * tell of what is on the other only: which bio went where nobody keeps.
- */
+/* What was REQ_FUA is to be stable, wherever it went. */
 static void flush_fua(struct dmr_target *c, struct dmr_round *round)
 {
-	bool any = false, failed;
+	unsigned int dev, to = 0, failed = 0;
 	struct bio *bio;
 
 	bio_list_for_each(bio, &round->bios)
-		any |= wrote(bio) && was_fua(bio);
-	if (!any)
-		return;
-	failed = dmr_flush_device(c, DMR_MAIN);
-	failed |= dmr_flush_device(c, DMR_SPARE);
-	if (!failed)
-		return;
-	bio_list_for_each(bio, &round->bios)
 		if (wrote(bio) && was_fua(bio))
+			to |= dmr_bio(bio)->wrote;
+	for (dev = 0; dev < DMR_NR_DEVICES; dev++)
+		if (to & 1u << dev && dmr_flush_device(c, dev))
+			failed |= 1u << dev;
+	/* With one cache. */
+	if (failed && c->one_disk)
+		failed = to;
+	bio_list_for_each(bio, &round->bios)
+		if (wrote(bio) && was_fua(bio) && dmr_bio(bio)->wrote & failed)
 			bio->bi_status = BLK_STS_IOERR;
 }
 
@@ -377,76 +389,111 @@ static bool write_again(struct dmr_target *c, struct bio *bio)
 	return true;
 }
 
-/* Likewise; @bio was written twice, and the next flush tells. */
-static void answer_in_doubt(struct dmr_target *c, struct bio *bio)
+/* Likewise; @bio was written twice, and the next flush tells, of each device in @lost. */
+static void answer_in_doubt(struct dmr_target *c, struct bio *bio, unsigned int lost)
 {
 	unsigned int dev;
 
 	for (dev = 0; dev < DMR_NR_DEVICES; dev++)
-		dmr_flush_lost(c, dev);
+		if (lost & 1u << dev)
+			dmr_flush_lost(c, dev);
 	if (was_fua(bio))
 		bio->bi_status = BLK_STS_IOERR;
 	bio_endio(bio);
 }
 
-static void answer_all(struct dmr_target *c, struct dmr_round *round)
+static void answer_bios(struct dmr_target *c, struct dmr_round *round)
 {
-	bool lost = dmr_flushes_failed(c, DMR_MAIN) != round->failed[DMR_MAIN] ||
-		    dmr_flushes_failed(c, DMR_SPARE) != round->failed[DMR_SPARE];
-	struct dmr_request *req, *next;
+	unsigned int dev, failed = 0, lost;
 	struct bio *bio;
 
+	for (dev = 0; dev < DMR_NR_DEVICES; dev++)
+		if (dmr_flushes_failed(c, dev) != round->failed[dev])
+			failed |= 1u << dev;
 	while ((bio = bio_list_pop(&round->bios))) {
-		if (dmr_bio(bio)->fate != DMR_AGAIN && !(lost && wrote(bio)))
+		lost = wrote(bio) ? dmr_bio(bio)->wrote & failed : 0;
+		if (dmr_bio(bio)->fate != DMR_AGAIN && !lost)
 			bio_endio(bio);
 		else if (!write_again(c, bio))
-			answer_in_doubt(c, bio);
+			answer_in_doubt(c, bio, lost);
 	}
+}
+
+/* Those that are not done yet come first in the next round of theirs. */
+static void answer_requests(struct dmr_target *c, struct dmr_round *round)
+{
+	struct dmr_request *req, *next;
+
 	/* The asker's memory: it may be gone once it is told. */
-	list_for_each_entry_safe(req, next, &round->requests, list)
+	list_for_each_entry_safe(req, next, &round->requests, list) {
+		if (dmr_request_goes_on(req))
+			continue;
+		list_del(&req->list);
 		complete(&req->done);
+	}
+	spin_lock_irq(&c->lock);
+	list_splice(&round->requests, &c->requests);
+	spin_unlock_irq(&c->lock);
 	if (round->last)
 		complete(&round->last->done);
 }
 
-/* False if there was nothing to do. */
-static bool run_round(struct dmr_target *c)
+static void begin_round(struct dmr_target *c, struct dmr_round *round)
 {
-	struct dmr_round round = { .requests = LIST_HEAD_INIT(round.requests) };
-	bool bios, moves;
-
-	bio_list_init(&round.bios);
-	if (c->requests_first) {
-		collect_requests(c, &round);
-		collect_bios(c, &round);
-	} else {
-		collect_bios(c, &round);
-		collect_requests(c, &round);
-	}
-	bios = !bio_list_empty(&round.bios);
-	moves = !list_empty(&round.requests);
-	if (!bios && !moves && !round.last)
-		return false;
-
-	/* Bios keep the device live, requests don't. */
-	if (moves || round.last)
-		mutex_lock(&c->live);
-	/* Behind the lock: under it a suspend flushes as well. */
 	dmr_flush_mark(c, DMR_SPARE);
-	round.failed[DMR_MAIN] = dmr_flushes_failed(c, DMR_MAIN);
-	round.failed[DMR_SPARE] = dmr_flushes_failed(c, DMR_SPARE);
-	c->round = &round;
-	if (bios || moves)
-		serve_all(c);
-	if (round.last)
-		dmr_run_request(c, round.last);
+	dmr_add(&c->count.rounds, 1);
+	c->soft_dirty = true;
+	c->round = round;
+}
+
+/* Behind the answers: what refilling waits for may wait for these. */
+static void end_round(struct dmr_target *c)
+{
 	c->round = NULL;
-	flush_fua(c, &round);
-	answer_all(c, &round);
 	if (c->md)
 		dmr_txn_refill(c);
-	if (moves || round.last)
-		mutex_unlock(&c->live);
+}
+
+/* False if there was nothing to do. */
+static bool run_bios(struct dmr_target *c)
+{
+	struct dmr_round round = { .requests = LIST_HEAD_INIT(round.requests) };
+
+	bio_list_init(&round.bios);
+	collect_bios(c, &round);
+	if (bio_list_empty(&round.bios))
+		return false;
+
+	/* They keep the device live, and behind them the worker itself does. */
+	begin_round(c, &round);
+	round.failed[DMR_MAIN] = dmr_flushes_failed(c, DMR_MAIN);
+	round.failed[DMR_SPARE] = dmr_flushes_failed(c, DMR_SPARE);
+	serve_bios(c);
+	flush_fua(c, &round);
+	answer_bios(c, &round);
+	end_round(c);
+	return true;
+}
+
+static bool run_requests(struct dmr_target *c)
+{
+	struct dmr_round round = { .requests = LIST_HEAD_INIT(round.requests) };
+
+	bio_list_init(&round.bios);
+	collect_requests(c, &round);
+	if (list_empty(&round.requests) && !round.last)
+		return false;
+
+	mutex_lock(&c->live);
+	/* Behind the lock: under it a suspend flushes as well. */
+	begin_round(c, &round);
+	if (!list_empty(&round.requests))
+		serve_requests(c);
+	if (round.last)
+		dmr_run_request(c, round.last);
+	answer_requests(c, &round);
+	end_round(c);
+	mutex_unlock(&c->live);
 	return true;
 }
 
@@ -454,9 +501,13 @@ void dmr_worker(struct work_struct *work)
 {
 	struct dmr_target *c = container_of(work, struct dmr_target, worker);
 	unsigned int noio = memalloc_noio_save();
+	bool bios, requests;
 
-	while (run_round(c))
+	do {
+		bios = run_bios(c);
+		requests = run_requests(c);
 		cond_resched();
+	} while (bios || requests);
 	memalloc_noio_restore(noio);
 }
 

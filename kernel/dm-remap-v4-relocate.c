@@ -2,12 +2,30 @@
 /*
  * What the worker does on request: move blocks to the spare and back, repair,
  * sync. The asker (a message) waits. Requests that move blocks share rounds, and
- * commits, with each other and with failed bios.
+ * commits, with each other.
+ *
+ * On a disk that dies each bad block takes seconds. So a request is done in parts:
+ * bios that fail meanwhile, a suspend, and the asker, if it is killed, wait for a
+ * block and not for all of it.
  */
 #include <linux/blkdev.h>
 #include <linux/highmem.h>
 
 #include "dm-remap-v4.h"
+
+/* Who is killed gets his answers early. */
+static void wait_for_answers(struct dmr_request *req, unsigned int nr)
+{
+	unsigned int i, j;
+
+	for (i = 0; i < nr; i++) {
+		if (!wait_for_completion_killable(&req[i].done))
+			continue;
+		for (j = i; j < nr; j++)
+			WRITE_ONCE(req[j].stop, true);
+		wait_for_completion(&req[i].done);
+	}
+}
 
 void dmr_ask(struct dmr_target *c, struct dmr_request *req, unsigned int nr)
 {
@@ -17,6 +35,9 @@ void dmr_ask(struct dmr_target *c, struct dmr_request *req, unsigned int nr)
 	for (i = 0; i < nr; i++) {
 		req[i].result = 0;
 		req[i].why = NULL;
+		req[i].stop = false;
+		req[i].next = req[i].sector;
+		req[i].by_blocks = 0;
 		req[i].before = 0;
 		req[i].moved = 0;
 		req[i].pending = 0;
@@ -29,8 +50,7 @@ void dmr_ask(struct dmr_target *c, struct dmr_request *req, unsigned int nr)
 		list_add_tail(&req[i].list, &c->requests);
 	spin_unlock_irqrestore(&c->lock, flags);
 	queue_work(c->wq, &c->worker);
-	for (i = 0; i < nr; i++)
-		wait_for_completion(&req[i].done);
+	wait_for_answers(req, nr);
 }
 
 static void refuse(struct dmr_request *req, int error, const char *why)
@@ -82,6 +102,30 @@ static void commit_meanwhile(struct dmr_target *c, struct dmr_request *req)
 	}
 }
 
+static sector_t end_of(const struct dmr_request *req)
+{
+	return req->sector + req->len;
+}
+
+bool dmr_request_goes_on(const struct dmr_request *req)
+{
+	return !req->result && req->next < end_of(req);
+}
+
+/* Is the next part of it to be done now? If not it goes on in the next round, or has ended. */
+static bool may_go_on(struct dmr_target *c, struct dmr_request *req)
+{
+	if (!dmr_request_goes_on(req))
+		return false;
+	if (READ_ONCE(req->stop))
+		refuse(req, -EINTR, "interrupted; what was done by then is done");
+	else if (READ_ONCE(c->suspending))
+		refuse(req, -EBUSY, "the device is about to be suspended, send it again behind that");
+	else
+		return !dmr_round_is_long(c);
+	return false;
+}
+
 /* ------------------------------------------------------ to the spare: remap */
 
 /* Records from @from on were asked for. Those that name no failure say so. */
@@ -92,61 +136,81 @@ static void asked_for(struct dmr_txn *txn, unsigned int from)
 			txn->rec[from].errors = 0;
 }
 
+/* Was the block at @sector noted as pending just now? */
+static bool was_noted(const struct dmr_txn *txn, sector_t sector)
+{
+	const struct dmr_record *last = txn->nr ? &txn->rec[txn->nr - 1] : NULL;
+
+	return last && last->kind == DMR_REC_PENDING &&
+	       sector - last->main < last->sectors;
+}
+
 /*
- * Copy a linear piece, at most the bounce buffer, to the spare. Blocks that
- * main can't give became pending in dmr_read_run(); those in between are found
- * by reading them again one by one.
+ * Read a linear piece, at most the bounce buffer. If that can't be had as a whole it
+ * is read by blocks: where one is bad each larger piece would fail for it once more.
+ * False if there is nothing to be written; a block that is lost was noted.
  */
-static int move_piece(struct dmr_target *c, struct dmr_request *req,
-		      sector_t sector, sector_t len)
+static bool read_piece(struct dmr_target *c, struct dmr_request *req,
+		       const struct dmr_data *data, sector_t len)
+{
+	bool piece = len > c->block;
+	blk_status_t status;
+
+	if (piece)
+		status = dmr_data_io(c, data, 0, len, REQ_OP_READ, c->main->bdev, req->next);
+	else
+		status = dmr_read_run(c, data, 0, req->next, len);
+	if (!status)
+		return true;
+	c->round->failures++;
+	if (piece && dmr_may_be_medium(REQ_OP_READ, status))
+		req->by_blocks = req->next + len;
+	else if (status != BLK_STS_MEDIUM)
+		refuse(req, -EIO, "the main device can't be read just now");
+	else if (!was_noted(c->txn, req->next))
+		refuse(req, -EIO, "the main device failed everywhere");
+	else
+		req->next += len;
+	return false;
+}
+
+/* Records that would be taken back are not merged with earlier ones. */
+static void move_piece(struct dmr_target *c, struct dmr_request *req, sector_t len)
 {
 	struct dmr_data data = dmr_bounce(c, 0);
-	unsigned int savepoint = c->txn->nr;
+	unsigned int savepoint;
 	blk_status_t status;
-	sector_t i;
 
-	c->txn->merge_from = savepoint;
-	status = dmr_read_run(c, &data, 0, sector, len);
-	if (status == BLK_STS_MEDIUM) {
-		if (len > c->block) {
-			/* The records it made say what is lost; do it by blocks. */
-			dmr_txn_rollback(c, savepoint, c->txn->nr);
-			for (i = 0; i < len; i += c->block)
-				if (move_piece(c, req, sector + i, c->block))
-					return req->result;
-			return 0;
-		}
-		if (c->txn->nr == savepoint)
-			refuse(req, -EIO, "the main device failed everywhere");
-		return req->result;
-	}
-	if (status) {
-		refuse(req, -EIO, "the main device can't be read just now");
-		return req->result;
-	}
-	status = dmr_write_to_spare(c, &data, 0, sector, len);
+	if (!read_piece(c, req, &data, len))
+		return;
+	savepoint = c->txn->nr;
+	if (len > c->block)
+		c->txn->merge_from = savepoint;
+	status = dmr_write_to_spare(c, &data, 0, req->next, len);
 	if (status) {
 		dmr_txn_rollback(c, savepoint, c->txn->nr);
 		refuse(req, status == BLK_STS_NOSPC ? -ENOSPC : -EIO,
 		       status == BLK_STS_NOSPC ? "no place is left on the spare" :
 						 "the spare can't be written");
-		return req->result;
+		return;
 	}
 	asked_for(c->txn, savepoint);
-	return 0;
+	req->next += len;
 }
 
 static void do_remap(struct dmr_target *c, struct dmr_request *req)
 {
-	sector_t sector = req->sector, len = req->len, n;
 	struct dmr_extent ex;
+	sector_t most;
 
 	/* Pieces that were moved before another fails are moved. */
-	for (; len && !req->result; sector += n, len -= n) {
-		dmr_lookup(c, sector, len, &ex);
-		n = min_t(sector_t, ex.len, DMR_BOUNCE_SECTORS);
+	while (may_go_on(c, req)) {
+		dmr_lookup(c, req->next, end_of(req) - req->next, &ex);
+		most = req->next < req->by_blocks ? c->block : DMR_BOUNCE_SECTORS;
 		if (ex.kind == DMR_LINEAR)
-			move_piece(c, req, sector, n);
+			move_piece(c, req, min(ex.len, most));
+		else
+			req->next += ex.len;
 		commit_meanwhile(c, req);
 	}
 }
@@ -172,19 +236,18 @@ static void note_pending(struct dmr_target *c, struct dmr_request *req,
 /* Known to be bad: not worth an attempt that may take seconds a block. */
 static void do_pending(struct dmr_target *c, struct dmr_request *req)
 {
-	sector_t sector = req->sector, len = req->len;
 	struct dmr_extent ex;
 
-	for (; len && !req->result; sector += ex.len, len -= ex.len) {
-		dmr_lookup(c, sector, len, &ex);
-		if (ex.kind == DMR_REMAP || is_recorded(c, sector, &ex))
+	for (; may_go_on(c, req); req->next += ex.len) {
+		dmr_lookup(c, req->next, end_of(req) - req->next, &ex);
+		if (ex.kind == DMR_REMAP || is_recorded(c, req->next, &ex))
 			continue;
-		note_pending(c, req, sector, ex.len);
+		note_pending(c, req, req->next, ex.len);
 		commit_meanwhile(c, req);
 	}
 }
 
-/* One block to a place of the asker's choice. */
+/* One block to a place of the asker's choice, at once. */
 static void do_test_remap(struct dmr_target *c, struct dmr_request *req)
 {
 	struct dmr_data data = dmr_bounce(c, 0);
@@ -193,6 +256,7 @@ static void do_test_remap(struct dmr_target *c, struct dmr_request *req)
 	blk_status_t status;
 	int r;
 
+	req->next = end_of(req);
 	dmr_lookup(c, req->sector, c->block, &ex);
 	if (ex.kind == DMR_REMAP) {
 		if (ex.spare != req->spare)
@@ -274,12 +338,12 @@ static const char *copy_back(struct dmr_target *c, sector_t sector, sector_t spa
 
 static void do_unmap(struct dmr_target *c, struct dmr_request *req)
 {
-	sector_t sector = req->sector, len = req->len, n;
 	struct dmr_extent ex;
 	const char *why;
+	sector_t n;
 
-	for (; len && !req->result; sector += n, len -= n) {
-		dmr_lookup(c, sector, len, &ex);
+	for (; may_go_on(c, req); req->next += n) {
+		dmr_lookup(c, req->next, end_of(req) - req->next, &ex);
 		n = min_t(sector_t, ex.len, DMR_BOUNCE_SECTORS);
 		if (ex.kind == DMR_LINEAR)
 			continue;
@@ -288,7 +352,7 @@ static void do_unmap(struct dmr_target *c, struct dmr_request *req)
 			refuse(req, -ENODATA, "a block there is pending, writing it heals it");
 			break;
 		}
-		why = copy_back(c, sector, ex.spare, n);
+		why = copy_back(c, req->next, ex.spare, n);
 		if (why) {
 			refuse(req, -EIO, why);
 			break;
@@ -297,7 +361,7 @@ static void do_unmap(struct dmr_target *c, struct dmr_request *req)
 			refuse(req, -ENOMEM, "out of memory");
 			break;
 		}
-		dmr_txn_add(c, DMR_REC_FREE, sector, 0, n);
+		dmr_txn_add(c, DMR_REC_FREE, req->next, 0, n);
 		commit_meanwhile(c, req);
 	}
 }
@@ -391,7 +455,7 @@ static bool live(struct dmr_target *c, struct dmr_request *req)
 void dmr_serve_request(struct dmr_target *c, struct dmr_request *req)
 {
 	req->before = sectors_in(c, req->sector, req->len, DMR_REMAP);
-	if (!live(c, req) || !writable(c, req))
+	if (!live(c, req) || !writable(c, req) || !may_go_on(c, req))
 		return;
 	c->txn->merge_from = c->txn->nr;
 	/* If a commit comes on the way, it is this one's as well. */
@@ -409,10 +473,11 @@ void dmr_serve_request(struct dmr_target *c, struct dmr_request *req)
 void dmr_count_moved(struct dmr_target *c, struct dmr_request *req)
 {
 	sector_t now = sectors_in(c, req->sector, req->len, DMR_REMAP);
+	sector_t moved = now > req->before ? now - req->before : req->before - now;
 
-	req->moved = now > req->before ? now - req->before : req->before - now;
+	req->moved += moved;
 	if (req->op == DMR_REQ_REMAP)
-		dmr_add(&c->count.salvaged, req->moved);
+		dmr_add(&c->count.salvaged, moved);
 	req->pending = sectors_in(c, req->sector, req->len, DMR_PENDING);
 }
 

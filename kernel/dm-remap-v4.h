@@ -97,12 +97,15 @@ enum dmr_device {		/* as core numbers the flushes */
 	DMR_NR_DEVICES,
 };
 
-/* What is served together, and shares commits. Worker. */
+/* What is served together, and shares commits: bios, or requests. Worker. */
 struct dmr_round {
 	struct bio_list bios;
-	struct list_head requests;	/* that move blocks */
-	struct dmr_request *last;	/* any other, behind all that; or NULL */
 	int failed[DMR_NR_DEVICES];	/* flushes, before anything of it was written */
+
+	struct list_head requests;	/* that move blocks */
+	struct dmr_request *last;	/* any other, behind those; or NULL */
+	unsigned long began;		/* jiffies */
+	unsigned int failures;		/* of main, met by requests */
 };
 
 /* Of one device; see dm-remap-v4-flush.c. */
@@ -162,6 +165,7 @@ struct dmr_target {
 	bool one_disk;		/* both devices are of it; constant after the constructor */
 
 	struct mutex live;		/* md does not come or go under it */
+	bool suspending;		/* WRITE_ONCE by presuspend: requests end early */
 
 	/* Worker. */
 	struct dmr_metadata *md;	/* NULL while not live */
@@ -170,8 +174,8 @@ struct dmr_target {
 	struct dmr_txn *txn;
 	struct dmr_round *round;	/* that is being served */
 	struct bio *bounce[2];		/* pages of their own, never submitted */
-	bool requests_first;		/* bios were in the way in the last round */
 	bool soft_dirty;
+	u8 wrote;			/* devices, as bits, since serving a bio began */
 	bool in_doubt;			/* blocks are pending whose records may live */
 	bool nearly_full_told;
 	u64 full_told;			/* space.used when SPARE_FULL was told */
@@ -235,7 +239,8 @@ enum dmr_fate {
 struct dmr_bio {
 	struct bvec_iter iter;	/* as mapped; bi_sector counts on main */
 	u8 epoch;		/* for dmr_hold_uncount(), or from DMR_UNCOUNTED on */
-	u8 fate;		/* worker: enum dmr_fate */
+	u8 fate : 2;		/* worker: enum dmr_fate ... */
+	u8 wrote : 2;		/* ... and the devices that it went to, as bits */
 	blk_status_t error;	/* what it failed with; 0 if merely deferred */
 	u8 suspect;		/* see above */
 };
@@ -341,6 +346,9 @@ int dmr_save_soft(struct dmr_target *c);
 /* Commit what was noted. Bios and requests that count on it fail if it does. */
 int dmr_round_commit(struct dmr_target *c);
 
+/* Blocks that fail may take a disk seconds each: is it somebody else's turn? */
+bool dmr_round_is_long(const struct dmr_target *c);
+
 /* dm-remap-v4-narrow.c */
 blk_status_t dmr_data_io(struct dmr_target *c, const struct dmr_data *data,
 			 sector_t offset, sector_t len, enum req_op op,
@@ -408,8 +416,9 @@ int dmr_txn_commit(struct dmr_target *c);
 int dmr_txn_sync(struct dmr_target *c);
 
 /*
- * Have memory at hand for the next transaction. Done while nothing waits for it:
- * the pages that reclaim could write out may be waiting for us.
+ * Have memory at hand for the next transaction. Done behind the answers to one: the
+ * pages that reclaim could write out may be waiting for us. What has failed meanwhile
+ * waits no longer than the allocator tries.
  */
 void dmr_txn_refill(struct dmr_target *c);
 
@@ -468,9 +477,15 @@ struct dmr_request {
 	sector_t sector;
 	sector_t len;
 	sector_t spare;
-	sector_t before;	/* worker: sectors that were on the spare */
-	bool in_txn;		/* worker: it may succeed only if the commit does */
 	bool anyway;		/* repair: also with metadata that may be old */
+	bool stop;		/* WRITE_ONCE by the asker: it does not want the rest */
+
+	/* Worker. */
+	sector_t next;		/* where it goes on, in the next round if need be */
+	sector_t by_blocks;	/* up to here it reads single blocks */
+	sector_t before;	/* sectors that were on the spare, in this round */
+	bool in_txn;		/* it may succeed only if the commit does */
+
 	sector_t moved;		/* answer: sectors that changed place */
 	sector_t pending;	/* answer: sectors that could not be read */
 	int result;
@@ -483,12 +498,14 @@ bool dmr_same_data(struct dmr_target *c, sector_t len);
 void dmr_ask(struct dmr_target *c, struct dmr_request *req, unsigned int nr);
 bool dmr_moves_blocks(const struct dmr_request *req);
 
-/* In a round, with its sectors held: note the records, ... */
+/* In a round, with its sectors held: note the records, or some of them, ... */
 void dmr_serve_request(struct dmr_target *c, struct dmr_request *req);
 /* ... in case the commit fails, ... */
 void dmr_request_failed(struct dmr_request *req, int error);
 /* ... and behind it. */
 void dmr_count_moved(struct dmr_target *c, struct dmr_request *req);
+/* Is there more of it to be done? */
+bool dmr_request_goes_on(const struct dmr_request *req);
 
 /* Any other request, by itself. */
 void dmr_run_request(struct dmr_target *c, struct dmr_request *req);

@@ -202,3 +202,43 @@ def test_what_a_failed_flush_left_to_be_read_does_not_count(failures: int) -> No
             metadata.mend()
             assert metadata.status.good == 0x1F
         alone(disk.cut(seed), 0, table)
+
+
+def test_a_header_that_commits_left_behind_does_not_stand_in_for_the_last_whole_one() -> None:
+    """A copy drops out with its info block, others commit, and then another one fails: the last
+    header that has it all is not rewritten in place, whatever the first one still says."""
+    disk, table = Disk(), remaps(60)
+    with Metadata(disk, copies=3) as metadata:
+        metadata.commit(table[:10])
+        disk.fail("write", 2 * SLOT + 1, 2 * SLOT + 1)
+        metadata.save_soft(1, 2, 3, 4, 5)
+        assert metadata.status.good == 0b011
+        disk.heal()
+        metadata.commit(table[10:50])
+        disk.fail("write", 0, 0)
+        disk.fail("write", 2 * SLOT, 2 * SLOT)
+        with pytest.raises(OSError, match="EIO"):
+            metadata.commit(table[50:])
+        before = disk.block(SLOT)
+        with pytest.raises(OSError, match="EIO"):
+            metadata.mend()
+        assert disk.block(SLOT) == before
+        disk.heal()
+        assert metadata.mend() == 2
+    assert records_of(disk) == table[:50] and disk.load().intact
+
+
+def test_a_log_that_is_another_one_when_it_is_compacted() -> None:
+    """What the load has checked is read again, from a device that need not give the same."""
+    disk, table = Disk(), remaps(300)
+    with Metadata(disk) as metadata:
+        metadata.commit(table)
+        for copy in range(5):
+            block = bytearray(disk.block(copy * SLOT + 3))
+            block[0x130:0x138] = (1 << 60).to_bytes(8, "little")
+            block[0x18:0x1C] = bytes(4)
+            block[0x18:0x1C] = crc(bytes(block)).to_bytes(4, "little")
+            disk.poke(copy * SLOT + 3, bytes(block))
+        metadata.check()
+        with pytest.raises(OSError, match="ENODATA"):
+            metadata.compact(table[200].main)

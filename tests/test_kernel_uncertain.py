@@ -137,3 +137,42 @@ def test_of_one_copy_the_header_and_its_shadow_have_to_agree(block: int | None, 
     assert load(disk, OLD if block is None else NEW)[0] is expected
     disk.heal()
     assert load(disk, OLD if block is None else NEW)[0] is False
+
+
+def test_a_newer_state_that_was_seen_once_is_not_forgotten_with_the_copy_that_has_it() -> None:
+    disk, new, _ = states()
+    put(disk, new, [2])
+    disk.fail("read", 2 * SLOT, 5 * SLOT)
+    with Metadata(disk) as metadata:
+        assert metadata.records == OLD
+        with pytest.raises(OSError, match="ENODATA"):
+            metadata.mend()
+        metadata.believe()
+        disk.heal()
+        disk.fail("read", 3 * SLOT, 5 * SLOT)
+        before = disk.read(0, 3 * SLOT * BLOCK)
+        for _ in range(2):
+            with pytest.raises(OSError, match="ESTALE"):
+                metadata.mend()
+            disk.fail("read", 2 * SLOT, 5 * SLOT)
+        disk.heal()
+        assert disk.read(0, 3 * SLOT * BLOCK) == before
+    assert load(disk, NEW)[0] is False
+
+
+def test_behind_a_minority_not_even_the_counters_are_written() -> None:
+    """The others came back; what was loaded is still to be made the state."""
+    disk, _, _ = states()
+    disk.fail("read", 2 * SLOT, 5 * SLOT)
+    with Metadata(disk) as metadata:
+        with pytest.raises(OSError, match="ENODATA"):
+            metadata.mend()
+        disk.heal()
+        assert metadata.check() == 5
+        before = disk.image()
+        with pytest.raises(OSError, match="EIO"):
+            metadata.save_soft(1, 2, 3, 4, 5)
+        assert disk.image() == before
+        metadata.mend()
+        metadata.save_soft(1, 2, 3, 4, 5)
+        assert disk.image() != before

@@ -19,6 +19,7 @@ struct workload {
 	u32 commits, burst;		/* how many, and records in the largest */
 	u32 unmap, pending, bad;	/* of 64 records */
 	u32 soft, fault, reboot, full, repair;	/* of 64 commits */
+	u32 degraded;			/* of 64 that lost a copy: go on without it */
 	struct bufio_kindness kind;
 	struct crash_plan plan;
 };
@@ -77,6 +78,11 @@ static const struct workload workloads[] = {
 	  .fault = 24, .reboot = 24, .kind = { 4, 16 }, .plan = { 8, 0, 6 } },
 	{ .name = "away-eight", .copies = 8, .spacing = 64, .commits = 100, .burst = 10, .unmap = 20,
 	  .fault = 24, .reboot = 24, .kind = { 4, 16 }, .plan = { 8, 0, 6 } },
+	/* Copies that dropped out are written anew only when a commit fails. */
+	{ .name = "degraded-three", .copies = 3, .spacing = 64, .commits = 200, .burst = 20, .unmap = 20,
+	  .soft = 20, .fault = 24, .reboot = 8, .full = 8, .degraded = 56, .kind = { 4, 16 }, .plan = { 8, 0, 6 } },
+	{ .name = "degraded-five", .copies = 5, .spacing = 64, .commits = 200, .burst = 20, .unmap = 20,
+	  .soft = 20, .fault = 32, .reboot = 8, .full = 8, .degraded = 60, .kind = { 4, 16 }, .plan = { 8, 0, 6 } },
 	{ .name = "repair", .copies = 5, .spacing = 64, .commits = 20, .burst = 60, .unmap = 20,
 	  .soft = 4, .reboot = 4, .repair = 24, .kind = { 4, 16 }, .plan = { 20, 1, 20 } },
 };
@@ -220,6 +226,13 @@ static void recover(struct lab *lab)
 	check(lab_mend(lab), "the copies are well again, and can't be mended");
 }
 
+/* As the target does, which mends when it can't go on, or is asked to. */
+static bool goes_on(struct lab *lab, const struct workload *w, bool committed)
+{
+	return w->degraded && committed && !dmr_metadata_in_doubt(lab->md) &&
+	       rng_below(&lab->rng, 64) < w->degraded;
+}
+
 static void step(struct lab *lab, const struct workload *w)
 {
 	static struct replay before;
@@ -238,8 +251,9 @@ static void step(struct lab *lab, const struct workload *w)
 	give_back(lab, &before, nr, done);
 	if (rng_below(&lab->rng, 64) < w->soft)
 		lab_save_soft(lab);
-	if (done < nr || lab->disk->nr_failed_writes != lab->failed_writes ||
-	    dmr_metadata_in_doubt(lab->md)) {
+	if (!goes_on(lab, w, done == nr) &&
+	    (done < nr || lab->disk->nr_failed_writes != lab->failed_writes ||
+	     dmr_metadata_in_doubt(lab->md))) {
 		if (rng_below(&lab->rng, 64) < 2 * w->reboot)
 			lab_resume(lab);
 		else

@@ -20,6 +20,7 @@ struct user_metadata {
 	struct dm_bufio_client *client;
 	struct dmr_metadata *md;
 	struct dmr_space space;
+	u64 main_sectors;
 	u64 *records;		/* RECORD_NUMBERS each */
 	u64 nr, room;
 };
@@ -80,6 +81,7 @@ struct user_metadata *user_open(struct disk *d, u64 main_sectors, u32 block_size
 
 	check(m, "no memory");
 	shim_log_to = quiet;
+	m->main_sectors = main_sectors;
 	m->client = dm_bufio_client_create(disk_bdev(d), DMR_META_BLOCK, DMR_META_BUFFERS,
 					   0, NULL, NULL, 0);
 	bufio_set(m->client, &kind, seed);
@@ -124,7 +126,9 @@ int user_commit(struct user_metadata *m, const u64 *numbers, u32 nr, u32 *done)
  */
 struct user_live {
 	u64 keep[2], first;
+	u64 main_sectors;
 	u32 passes;
+	bool impossible;	/* it was asked about what is behind the main device */
 };
 
 static sector_t still(void *context, const struct dmr_record *rec, sector_t offset, bool *so)
@@ -134,16 +138,20 @@ static sector_t still(void *context, const struct dmr_record *rec, sector_t offs
 	/* Each pass begins with the same record. */
 	if (!offset && rec->main == l->first)
 		l->passes++;
+	l->impossible |= rec->main >= l->main_sectors || rec->sectors > l->main_sectors - rec->main;
 	*so = rec->main + offset < l->keep[l->passes > 1];
 	return 1;
 }
 
 int user_compact(struct user_metadata *m, u64 first, u64 keep, u64 then)
 {
-	struct user_live live = { .keep = { keep, then }, .first = first };
+	struct user_live live = {
+		.keep = { keep, then }, .first = first, .main_sectors = m->main_sectors,
+	};
 	const struct dmr_live l = { .context = &live, .still = still };
+	int r = dmr_metadata_compact(m->md, &l);
 
-	return dmr_metadata_compact(m->md, &l);
+	return live.impossible ? -ERANGE : r;
 }
 
 int user_mend(struct user_metadata *m)

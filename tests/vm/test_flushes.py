@@ -265,14 +265,14 @@ def restored(guest: Guest) -> None:
     guest.machine.spare.heal()
 
 
-def failing_sync(guest: Guest, device: str) -> Job:
-    """A flush of the spare has failed, and those behind it go well; whose flush it was is not yet told."""
-    spare = guest.machine.spare
-    failed = spare.counters()["bad_flushes"]
-    spare.die(on=None)
+def failing_sync(guest: Guest, device: str, disk: str = "spare") -> Job:
+    """A flush of a disk has failed, and those behind it go well; whose flush it was is not yet told."""
+    failing = guest.machine.disks[disk]
+    failed = failing.counters()["bad_flushes"]
+    failing.die(on=None)
     syncing = guest.start("sync", device)
-    _until(lambda: spare.counters()["bad_flushes"] > failed)
-    spare.revive()
+    _until(lambda: failing.counters()["bad_flushes"] > failed)
+    failing.revive()
     return syncing
 
 
@@ -296,11 +296,23 @@ def within(guest: Guest, function: str, tasks: int) -> None:
     guest.sh(f"until [ $(grep -ls {function} /proc/[0-9]*/stack | wc -l) = {tasks} ]; do sleep 0.1; done")
 
 
-def writing_beside_a_move(guest: Guest, *, heal: bool) -> tuple[str, Job, Job]:
-    """The worker has served a write that failed on main, at sector 2000, and is moving a block that
-    can't be read before the device `second` is resumed: both are in one round.  With ``heal`` the
-    write goes well on main now, else it went to the spare."""
-    box = guest.machine
+def block_written(guest: Guest, device: str, sector: int) -> Job:
+    """A write of 4 KiB of zeroes that main has refused; it waits for the worker."""
+    main = guest.machine.main
+    main.fail(sector, on="write")
+    bad = main.counters()["bad_writes"]
+    writing = guest.start(
+        *("dd", "if=/dev/zero", f"of={device}", "bs=4096", "count=1", f"seek={sector // 8}"),
+        *("oflag=direct", "conv=notrunc"),
+    )
+    _until(lambda: main.counters()["bad_writes"] > bad)
+    return writing
+
+
+def two_writes(guest: Guest, *, heal: bool) -> tuple[str, Job, Job]:
+    """Of two writes that failed on main the worker has served one, at sector 2000; the other, of the
+    same round, does not end before the device `second` is resumed.  With ``heal`` both go well on main
+    now, else they go to the spare."""
     size, half = int(guest.run("blockdev", "--getsz", guest.main).out), 262144
     lines = [f"0 {half} linear {guest.main} 0"]
     for name, start, end in (("first", half, half + 8192), ("second", half + 8192, size)):
@@ -310,38 +322,47 @@ def writing_beside_a_move(guest: Guest, *, heal: bool) -> tuple[str, Job, Job]:
     device = create(guest, main="/dev/mapper/joined")
     stop_udev(guest)
 
-    # The worker waits for the first; behind that come the write, and a move that waits for the second.
+    # The worker waits for the first, and what fails meanwhile makes the next round.
     guest.run("dmsetup", "suspend", "first")
-    guest.run("dmsetup", "suspend", "second")
     ahead = guest.start("dmsetup", "message", "mapped", 0, "remap", half + 1000, 8)
     within(guest, "dmr_ask", 1)
-    box.main.fail(2000, on="write")
-    bad = box.main.counters()["bad_writes"]
-    writing = guest.start(
-        *("dd", "if=/dev/zero", f"of={device}", "bs=4096", "count=1", "seek=250"),
-        *("oflag=direct", "conv=notrunc"),
-    )
-    _until(lambda: box.main.counters()["bad_writes"] > bad)
+    writing = block_written(guest, device, 2000)
+    other = block_written(guest, device, half + 9000)
     if heal:
-        box.main.heal()
-    moving = guest.start("dmsetup", "message", "mapped", 0, "remap", half + 9000, 8)
-    within(guest, "dmr_ask", 2)
+        guest.machine.main.heal()
+    guest.run("dmsetup", "suspend", "second")
     resume(guest, "first")
     ahead.wait()
-    within(guest, "dmr_serve_request", 1)
-    return device, writing, moving
+    within(guest, "dmr_write_run", 1)
+    return device, writing, other
 
 
 @pytest.mark.usefixtures("udev_again")
 def test_what_was_written_before_a_flush_failed_is_written_again(guest: Guest) -> None:
     """By the worker, which has not answered yet: it tells nobody else that an application's failed."""
-    device, writing, moving = writing_beside_a_move(guest, heal=True)
+    device, writing, other = two_writes(guest, heal=True)
     main = guest.machine.main
     writes = main.counters()["writes"]
-    syncing = failing_sync(guest, device)
+    syncing = failing_sync(guest, device, "main")
     resume(guest, "second")
     writing.wait()
-    assert moving.wait(check=False).rc != 0 and syncing.wait(check=False).rc != 0
+    other.wait()
+    assert syncing.wait(check=False).rc != 0
+    # The one, and the other as well, of which nobody knows when it was written.
+    assert main.counters()["writes"] == writes + 3
+    guest.flush(device)
+
+
+@pytest.mark.usefixtures("udev_again")
+def test_a_flush_that_failed_is_nothing_to_what_was_written_to_the_other_device(guest: Guest) -> None:
+    device, writing, other = two_writes(guest, heal=True)
+    main = guest.machine.main
+    writes = main.counters()["writes"]
+    syncing = failing_sync(guest, device, "spare")
+    resume(guest, "second")
+    writing.wait()
+    other.wait()
+    assert syncing.wait(check=False).rc != 0
     assert main.counters()["writes"] == writes + 1
     guest.flush(device)
 
@@ -349,12 +370,13 @@ def test_what_was_written_before_a_flush_failed_is_written_again(guest: Guest) -
 @pytest.mark.usefixtures("udev_again")
 def test_what_could_not_be_committed_behind_a_flush_that_failed_is_served_again(guest: Guest) -> None:
     """An application's: a block that could be moved all the same is no error of whoever wrote it."""
-    device, writing, moving = writing_beside_a_move(guest, heal=False)
+    device, writing, other = two_writes(guest, heal=False)
     syncing = failing_sync(guest, device)
     resume(guest, "second")
     writing.wait()
-    assert moving.wait(check=False).rc != 0 and syncing.wait(check=False).rc != 0
-    assert 2000 in remapped(extents(guest))
+    other.wait()
+    assert syncing.wait(check=False).rc != 0
+    assert remapped(extents(guest)) == [2000, *range(263144, 263152), 271144]
     guest.flush(device)
     assert guest.read(device, 2000, 8) == bytes(4096)
 
