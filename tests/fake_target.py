@@ -54,11 +54,10 @@ class FakeTarget:
     def _remap(self, sectors: Iterable[int]) -> str:
         moved = lost = 0
         for sector in sectors:
-            if sector in self.remapped or sector in self.lost:
-                continue
-            if sector in self.unreadable:
+            if sector in self.unreadable and sector not in self.remapped:
                 self.lost.add(sector)
-                lost += 1
+            lost += sector in self.lost
+            if sector in self.remapped or sector in self.lost:
                 continue
             if not self.room:
                 raise OSError(28, "No space left on device")
@@ -69,9 +68,9 @@ class FakeTarget:
         return f"Remapped {moved} sectors" + (f", {lost} unreadable and pending" if lost else "") + "\n"
 
     def _pend(self, sectors: Iterable[int]) -> str:
-        new = set(sectors) - set(self.remapped) - self.lost
-        self.lost |= new
-        return f"{len(new)} sectors are pending\n"
+        asked = list(sectors)
+        self.lost |= set(asked) - set(self.remapped)
+        return f"{sum(sector in self.lost for sector in asked)} sectors are pending\n"
 
     def _list(self, start: int = 0, most: int = 100) -> str:
         if start >= self.sectors:

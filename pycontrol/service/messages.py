@@ -60,7 +60,9 @@ def _move(control: Control, name: str, word: str, sector: int, count: int | None
 
 
 def pending(control: Control, name: str, sector: int, count: int | None = None, *, at: int = 0) -> int:
-    """Give ``count`` sectors up without reading them; how many became pending.
+    """Give ``count`` sectors up without reading them; how many of them are pending then.
+
+    Those that were before are counted as well.
 
     There is no way back but to write them.  What lives on the spare is left alone.
     """

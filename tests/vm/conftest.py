@@ -10,20 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Guest, Machine, kernels
-from shared import SharedMachine, failed, lent, machines
+from harness import Guest, KernelPanic, KernelWarning, Machine, kernels
+from shared import SharedMachine, failed, lent, machines, shared
 
 HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
 def shared_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedMachine]:
-    shared = SharedMachine(lambda: Machine(tmp_path_factory.mktemp("shared")))
-    yield shared
-    try:
-        shared.check_leaks()
-    finally:
-        shared.close()
+    with shared(lambda: Machine(tmp_path_factory.mktemp("shared"))) as machine:
+        yield machine
 
 
 @pytest.fixture
@@ -61,6 +57,15 @@ def machine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     try:
         result = yield
+    except BaseException as error:
+        pyfuncitem.stash[failed] = True
+        # What the kernel said is more than what came of it; and is no matter of chance.
+        for one in pyfuncitem.stash.get(machines, []):
+            said = one.console.complaint()
+            if said and not isinstance(error, KernelWarning | KernelPanic):
+                raise KernelWarning(f"the guest's kernel complains:\n{said}") from error
+        raise
+    try:
         for one in pyfuncitem.stash.get(machines, []):
             one.check_console()
     except BaseException:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from harness import Guest, Machine
+from harness import CommandFailed, Guest, Machine
 
 machines = pytest.StashKey[list[Machine]]()
 """Those a test uses: the complaints of their kernels make it fail."""
@@ -54,6 +54,13 @@ class SharedMachine:
         for disk in machine.disks.values():
             disk.revive()
             disk.heal()
+        try:
+            self._clean(machine)
+        except BaseException:
+            self.close()
+            raise
+
+    def _clean(self, machine: Machine) -> None:
         disks = " ".join(machine.guest.devices.values())
         done = machine.guest.sh(
             f"""
@@ -68,11 +75,12 @@ class SharedMachine:
             check=False,
             timeout=200,
         )
-        if done.rc != 0:
-            self.close()
         for disk in machine.disks.values():
-            if self._machine:
-                disk.clear_counters()
+            disk.clear_counters()
+        # What is said, or not done, when its devices are removed is that test's as well.
+        machine.check_console()
+        if done.rc != 0:
+            raise CommandFailed(f"what the test has left can't be removed:\n{done}")
 
     def check_leaks(self) -> None:
         if self._machine:
@@ -85,12 +93,24 @@ class SharedMachine:
 
 
 @contextmanager
-def lent(shared: SharedMachine, request: pytest.FixtureRequest) -> Iterator[Guest]:
+def shared(make: Callable[[], Machine]) -> Iterator[SharedMachine]:
+    """For the tests of a file; what it has leaked by the end is an error."""
+    machine = SharedMachine(make)
+    try:
+        yield machine
+        machine.check_leaks()
+    finally:
+        machine.close()
+
+
+@contextmanager
+def lent(machine: SharedMachine, request: pytest.FixtureRequest) -> Iterator[Guest]:
     """That machine for one test, as new."""
-    guest = shared.guest()
+    guest = machine.guest()
     request.node.stash.setdefault(machines, []).append(guest.machine)
     yield guest
     # After a failure nothing about the machine can be relied upon.
     if request.node.stash.get(failed, False):
-        shared.close()
-    shared.tidy()
+        machine.close()
+    else:
+        machine.tidy()

@@ -165,7 +165,8 @@ def test_who_waits_sees_a_half_that_comes_late(booted: Guest) -> None:
     ok(guest, "remove", "data")
     slots = Slots(guest)
     slots.unplug("spare")
-    waiting = guest.start(ACTIVATOR, "activate", "--wait", "data")
+    waiting = guest.start_sh(f"exec {ACTIVATOR} activate --wait data 2>/tmp/waits")
+    guest.sh("until grep -q 'waiting for it' /tmp/waits; do sleep 0.1; done")
     slots.plug("spare")
     assert "/dev/mapper/data: activated" in waiting.wait().out
     assert is_up(guest)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 from harness import CommandFailed, Guest, Job, Machine
-from shared import SharedMachine, lent
+from shared import SharedMachine, lent, shared
 from target import EVENTS, events, mappings
 
 BAD = [64 + 40 * i for i in range(20)]  # some of the sectors that the load writes to
@@ -56,10 +56,10 @@ def folder(guest: Guest) -> list[str]:
     return guest.run("ls", "/sys/kernel/dm_remap").out.split()
 
 
-def _load(device: str, first: int, sectors: int, block: int, writer: int, stop: str, started: str) -> None:
+def _load(device: str, first: int, sectors: int, block: int, writer: int, stop: str, progress: str) -> None:
     """One writer: runs in the guest until `stop` exists, and exits with 1 if a byte is wrong.
 
-    It makes `started` when it has written for a while.
+    `progress` has the number of its rounds.
     """
     import mmap
     import os
@@ -87,10 +87,10 @@ def _load(device: str, first: int, sectors: int, block: int, writer: int, stop: 
                 sys.exit(f"{device}: wrong data at sector {first + (start + i) * block}: {have[:16].hex()}")
 
     rounds = 0
+    progress_fd = os.open(progress, os.O_WRONLY | os.O_CREAT)
     while not os.path.exists(stop):  # noqa: PTH110  (a hundred times cheaper, in a tight loop)
         rounds += 1
-        if rounds == 20:
-            os.close(os.open(started, os.O_CREAT))
+        os.pwrite(progress_fd, b"%012d" % rounds, 0)
         count = min(dice.choice((1, 1, 1, 2, 5, 16, 64)), blocks)
         start = dice.randrange(blocks - count + 1)
         if dice.random() < 0.2:
@@ -115,7 +115,6 @@ def _load(device: str, first: int, sectors: int, block: int, writer: int, stop: 
             buffer[: count * block * 512] = b"".join(map(content, range(start, start + count)))
             written = memoryview(buffer)[: count * block * 512]
             os.pwritev(device_fd, [written], (first + start * block) * 512)
-    print(rounds)
 
 
 @contextmanager
@@ -125,29 +124,43 @@ def load(guest: Guest, device: str, first: int = 0, block: int = 1) -> Iterator[
     guest.push(
         f"import sys\n{source}\n_load(sys.argv[1], *map(int, sys.argv[2:6]), *sys.argv[6:])\n", "/tmp/load.py"
     )
-    guest.sh("rm -f /tmp/stop /tmp/started*")
+    guest.sh("rm -f /tmp/stop /tmp/progress*")
     share = LOADED // 2
     jobs: list[Job] = [
         guest.start(
             *("python3", "/tmp/load.py", device, first + i * share, share, block, i + 1),
-            *("/tmp/stop", f"/tmp/started{i}"),
+            *("/tmp/stop", f"/tmp/progress{i}"),
             timeout=280,
         )
         for i in range(2)
     ]
-    # Both: on a busy host one may begin when the other has long been at work.
-    guest.sh("until [ -e /tmp/started0 ] && [ -e /tmp/started1 ]; do sleep 0.05; done", timeout=200)
     try:
+        # Both: on a busy host one may begin when the other has long been at work.
+        busy(guest)
         yield
         busy(guest)
     finally:
         guest.run("touch", "/tmp/stop")
-    rounds = [int(job.wait().out) for job in jobs]
-    assert min(rounds) > 20, rounds
+        # A writer that found something wrong has ended, and says what.
+        for job in jobs:
+            job.wait()
 
 
-def busy(guest: Guest, seconds: float = 0.25) -> None:
-    guest.python("import time; time.sleep(args[0])", seconds)
+def busy(guest: Guest) -> None:
+    """Wait until each writer has written for a while."""
+    guest.call(_progress, [f"/tmp/progress{i}" for i in range(2)], 20, timeout=200)
+
+
+def _progress(files: list[str], rounds: int) -> None:
+    import time
+    from pathlib import Path
+
+    def now() -> list[int]:
+        return [int(Path(file).read_text() or 0) if Path(file).exists() else 0 for file in files]
+
+    goal = [number + rounds for number in now()]
+    while any(number < wanted for number, wanted in zip(now(), goal, strict=True)):
+        time.sleep(0.01)
 
 
 # One device.
@@ -358,7 +371,8 @@ def test_partitions_on_the_device(guest: Guest) -> None:
     # Suspending what lies below holds back those above, and loses nothing.
     guest.run("dmsetup", "suspend", "mapped")
     late = guest.start("dd", "if=/dev/urandom", "of=/dev/mapper/mapped0", "bs=64k", "count=4", "oflag=direct")
-    busy(guest)
+    stuck = "grep -qs 'State:.D' $(grep -lsx dd /proc/[0-9]*/comm | sed s/comm/status/)"
+    guest.sh(f"until {stuck}; do sleep 0.1; done")
     guest.run("dmsetup", "resume", "mapped")
     late.wait()
     assert guest.read("/dev/mapper/mapped1", 60, 10) == b"B" * 512 * 10
@@ -446,11 +460,12 @@ def four_disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedMachi
     """A 4Kn main with a spare of 512-byte blocks, and a second pair."""
     MiB = 1 << 20
     extra = {"second": 128 * MiB, "second_spare": 16 * MiB}
-    shared = SharedMachine(
-        lambda: Machine(tmp_path_factory.mktemp("four"), main_block_size=4096, extra=extra)
-    )
-    yield shared
-    shared.close()
+
+    def make() -> Machine:
+        return Machine(tmp_path_factory.mktemp("four"), main_block_size=4096, extra=extra)
+
+    with shared(make) as machine:
+        yield machine
 
 
 @pytest.fixture

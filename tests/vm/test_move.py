@@ -8,6 +8,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from command import ctl, ok
 from gate import Gate
 from guest.shadow import content
-from harness import Guest, Machine
+from harness import Guest, Job, Machine, Result, VMDied
 from harness.disk import MiB
 
 CUTS = int(os.environ.get("DM_REMAP_POWER_CUTS", "4"))
@@ -162,44 +163,6 @@ def test_what_was_copied_and_is_written_then_is_copied_again(
     writer.check()
 
 
-def test_power_cuts_while_a_spare_is_replaced(
-    machine: Callable[..., Machine], capsys: pytest.CaptureFixture[str]
-) -> None:
-    rng = random.Random(SEED)
-    box = machine(main=SIZE, spare=16 * MiB, extra={"other": 16 * MiB})
-    guest, writer = prepare(box)
-    began = time.monotonic()
-    ok(guest, "spare", "replace", "data", guest.devices["other"], "--yes")
-    duration = time.monotonic() - began
-    now, outcomes = "other", []
-    for cut in range(CUTS):
-        new = "spare" if now == "other" else "other"
-        writer.start(seed=cut)
-        words = ("spare", "replace", "data", guest.devices[new], "--yes", "--pause", rng.choice(["0.1", "5"]))
-        guest.start("dmremapctl", *words, timeout=300)
-        # Anywhere in it, and now and then behind it.
-        time.sleep(rng.uniform(0, 3 * duration))
-        durable = writer.durable()
-        box.power_cut(seed=rng.getrandbits(32))
-
-        guest = box.boot()
-        done = {
-            disk: ctl(guest, "activate", "data", guest.main, guest.devices[disk]).rc for disk in (now, new)
-        }
-        # One of them, and never the other.
-        assert sorted(code == 0 for code in done.values()) == [False, True], done
-        outcomes.append("old" if done[now] == 0 else "new")
-        now = now if done[now] == 0 else new
-        found = guest.call(_shadow, "check_cut", DEVICE, durable)
-        assert found["wrong"] == [], f"cut {cut}"
-        writer = Writer(guest, first=found["highest"] + 1)
-    other = "spare" if now == "other" else "other"
-    ok(guest, "spare", "replace", "data", guest.devices[other], "--yes")
-    writer.check()
-    with capsys.disabled():
-        print(f"\n{CUTS} power cuts while a spare was replaced, afterwards: {' '.join(outcomes)}")
-
-
 def test_a_device_is_evacuated_under_load(machine: Callable[..., Machine]) -> None:
     box = machine(main=SIZE, spare=16 * MiB, extra={"healthy": SIZE + MiB})
     guest, writer = prepare(box)
@@ -234,19 +197,50 @@ def test_a_device_is_evacuated_under_load(machine: Callable[..., Machine]) -> No
     writer.check()
 
 
+def requests(box: Machine) -> int:
+    """Those that the new disk has got so far."""
+    counters = box.disks["healthy"].counters()
+    return counters["writes"] + counters["flushes"]
+
+
+def evacuation(box: Machine) -> Job:
+    words = ("evacuate", "data", box.guest.devices["healthy"], "--yes", "--overwrite")
+    return box.guest.start("dmremapctl", *words, timeout=300)
+
+
+def evacuated_until(box: Machine, writer: Writer, limit: int) -> tuple[dict[str, int], Result | None]:
+    """The power goes at so many requests to the new disk: what was durable; the result if it had ended."""
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(evacuation(box).wait)
+        while not job.done() and requests(box) < limit:
+            time.sleep(0.001)
+        durable = writer.durable()
+        box.kill()
+        try:
+            return durable, job.result()
+        except VMDied:
+            return durable, None
+
+
 def test_power_cuts_while_a_device_is_evacuated(
     machine: Callable[..., Machine], capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = random.Random(SEED + 1)
     box = machine(main=SIZE, spare=16 * MiB, extra={"healthy": SIZE})
+    _, writer = prepare(box)
+    with writer.working():
+        evacuation(box).wait()
+    total = requests(box)
+    box.kill()
+
+    box = machine(main=SIZE, spare=16 * MiB, extra={"healthy": SIZE})
     guest, writer = prepare(box)
+    cuts = (CUTS + 1) // 2
     outcomes: list[str] = []
-    while len(outcomes) < (CUTS + 1) // 2 and "new" not in outcomes:
+    while len(outcomes) < cuts and "new" not in outcomes:
         writer.start(seed=len(outcomes))
-        words = ("evacuate", "data", guest.devices["healthy"], "--yes", "--overwrite")
-        guest.start("dmremapctl", *words, timeout=300)
-        time.sleep(rng.uniform(0, 8))
-        durable = writer.durable()
+        limit = requests(box) + round((len(outcomes) + rng.random()) / cuts * total)
+        durable, result = evacuated_until(box, writer, limit)
         box.power_cut(seed=rng.getrandbits(32))
 
         guest = box.boot()
@@ -256,9 +250,13 @@ def test_power_cuts_while_a_device_is_evacuated(
             assert "retired" in done.err, done
             table = f"0 {SIZE // 512} linear {guest.devices['healthy']} 0"
             guest.run("dmsetup", "create", "data", "--table", table)
+        else:
+            assert result is None, "it had ended, and is not there"
         found = guest.call(_shadow, "check_cut", DEVICE, durable)
         assert found["wrong"] == [], outcomes
         writer = Writer(guest, first=found["highest"] + 1)
+    # The first comes in the first half, in which nothing is decided.
+    assert cuts < 2 or outcomes[0] == "old"
     with capsys.disabled():
         print(f"\n{len(outcomes)} power cuts while a device was evacuated, afterwards: {' '.join(outcomes)}")
 

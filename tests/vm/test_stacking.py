@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from command import ok
 from harness import Guest, Machine
+from shared import SharedMachine, lent, shared
 from target import create, extents, mappings, message, pending, refused, remapped, remove
 
 MiB = 1 << 20
@@ -19,6 +20,7 @@ def limits(guest: Guest, device: str) -> dict[str, str]:
     # Some can't be read for a device without a queue of its own.
     shown = guest.run("grep", "-rs", ".", f"/sys/block/{Path(real).name}/queue", check=False)
     lines = shown.out.splitlines()
+    assert lines, f"{real} has no queue"
     return {name.rpartition("/")[2]: value for name, _, value in (line.partition(":") for line in lines)}
 
 
@@ -122,18 +124,25 @@ def test_a_part_of_a_block_at_the_end_of_main_is_left_alone(machine: Callable[..
 
 
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+def different_disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedMachine]:
     """A 4Kn main disk, a spare with blocks of 512 bytes, and a third disk like the spare."""
-    machine = Machine(tmp_path_factory.mktemp("mixed"), main_block_size=4096, extra={"third": 64 * MiB})
-    yield machine.boot()
-    machine.close()
+
+    def make() -> Machine:
+        return Machine(tmp_path_factory.mktemp("mixed"), main_block_size=4096, extra={"third": 64 * MiB})
+
+    with shared(make) as machine:
+        yield machine
+
+
+@pytest.fixture
+def mixed(different_disks: SharedMachine, request: pytest.FixtureRequest) -> Iterator[Guest]:
+    with lent(different_disks, request) as guest:
+        yield guest
 
 
 @pytest.mark.parametrize(("main", "spare"), [("main", "spare"), ("third", "main")])
 def test_the_larger_block_counts_on_either_side(mixed: Guest, main: str, spare: str) -> None:
     guest = mixed
-    for name in (main, spare):
-        guest.run("blkdiscard", "-f", guest.devices[name])
     device = create(guest, main=guest.devices[main], spare=guest.devices[spare])
     found = limits(guest, device)
     assert (found["logical_block_size"], found["physical_block_size"]) == ("4096", "4096")
@@ -150,15 +159,10 @@ def test_the_larger_block_counts_on_either_side(mixed: Guest, main: str, spare: 
     remove(guest)
     create(guest, main=guest.devices[main], spare=guest.devices[spare])
     assert guest.read(device, 8, 32) == b"16 kilobytes ok." * 1024
-    guest.machine.disks[main].heal()
-    remove(guest)
-    guest.machine.check_console()
 
 
 def test_a_part_of_a_block_at_the_end_of_the_spare_is_left_alone(mixed: Guest) -> None:
     guest = mixed
-    for name in ("main", "spare"):
-        guest.run("blkdiscard", "-f", guest.devices[name])
     guest.run("dmsetup", "create", "small", "--table", f"0 4103 linear {guest.spare} 0")
     device = create(guest, spare="/dev/mapper/small")
     assert message(guest, "remap", 0, 2048) == "Remapped 2048 sectors"
@@ -166,8 +170,6 @@ def test_a_part_of_a_block_at_the_end_of_the_spare_is_left_alone(mixed: Guest) -
     remove(guest)
     create(guest, spare="/dev/mapper/small")
     assert guest.read(device, 2040, 8) == bytes(4096)
-    remove(guest)
-    remove(guest, "small")
 
 
 # dmsetup and dmremapctl.

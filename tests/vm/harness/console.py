@@ -19,6 +19,10 @@ RACE_END = re.compile(r"={60}")
 OURS = "[dm_remap_v4]"
 
 
+# The agent asks for this when a command takes too long: who is stuck, and where.
+ASKED_FOR = re.compile(r"sysrq: Show Blocked State")
+
+
 def _without_others_races(lines: list[str]) -> list[str]:
     """Leave out data races between two other parts of the kernel: it has many."""
     kept, skipping = [], False
@@ -60,11 +64,14 @@ class Console:
         self._checked = self.path.stat().st_size
 
     def complaint(self) -> str:
-        """What the kernel has complained about since the last check, with what follows."""
+        """What the kernel has complained about since the last check, with what follows.
+
+        What comes behind a list of the blocked tasks is not judged: it is full of traces.
+        """
         text = self.unchecked()
         for pattern in self._ignored:
             text = pattern.sub("", text)
-        lines = _without_others_races(text.splitlines())
+        lines = _without_others_races(ASKED_FOR.split(text)[0].splitlines())
         for i, line in enumerate(lines):
             if COMPLAINTS.search(line):
                 return "\n".join(lines[max(0, i - 3) : i + 60])

@@ -239,7 +239,9 @@ class Machine:
         except VMError:
             return  # Then there is nothing more to come.
         deadline = time.monotonic() + 30 * self.kernel.slowness
-        while mark not in self.console.unchecked() and time.monotonic() < deadline:
+        while mark not in self.console.unchecked():
+            if time.monotonic() > deadline:
+                raise self._hung("what its kernel says does not reach the console")
             time.sleep(0.01)
 
     # The line to the agent, for Guest; and what its silence means.
