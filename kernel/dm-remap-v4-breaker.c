@@ -20,8 +20,9 @@
 #define NOT_ONE		((sector_t)-1)
 
 /*
- * Of the target, not of main: what lies behind it may be others', and isn't held. Nor its
- * ends, where partition tables and the like are: a block that is written may be spoilt.
+ * Of the target, not of main: what lies behind it may be others', and isn't held. Nor, but
+ * for a tiny one, its ends, where partition tables and the like are: a block that is
+ * written may be spoilt.
  */
 static sector_t probe_place(const struct dmr_target *c, unsigned int i)
 {
@@ -37,7 +38,7 @@ static bool block_to_try(struct dmr_target *c, unsigned int i, sector_t failed,
 			 sector_t *at)
 {
 	sector_t end = i + 1 < PROBES ? probe_place(c, i + 1) :
-					round_down(c->ti->len, c->block);
+			round_down(c->ti->len - div_u64(c->ti->len, 4 * PROBES), c->block);
 	struct dmr_extent ex;
 
 	for (*at = probe_place(c, i); *at < end; *at += ex.len) {
@@ -87,7 +88,7 @@ void dmr_breaker_written(struct dmr_target *c)
 {
 	/* A bad sector of the medium is as many bad blocks. */
 	unsigned int blocks = bdev_physical_block_size(c->main->bdev) /
-			      (c->block << SECTOR_SHIFT);
+			      ((unsigned int)c->block << SECTOR_SHIFT);
 
 	c->write_run = 0;
 	c->write_probe_at = WRITE_RUN * clamp(blocks, 1U, (unsigned int)MAX_PHYSICAL);

@@ -43,6 +43,8 @@ int dmr_flush_init(struct dmr_target *c)
 	unsigned int i;
 
 	c->one_disk = c->main->bdev->bd_disk == c->spare->bdev->bd_disk;
+	c->two_disks = !c->one_disk && queue_is_mq(bdev_get_queue(c->main->bdev)) &&
+		       queue_is_mq(bdev_get_queue(c->spare->bdev));
 	for (i = 0; i < ARRAY_SIZE(c->flushes); i++) {
 		if (init_srcu_struct(&c->flushes[i].under_way))
 			return -ENOMEM;

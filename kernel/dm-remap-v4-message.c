@@ -146,7 +146,8 @@ static sector_t linear_part(struct dmr_target *c, sector_t sector, sector_t len)
 	struct dmr_extent ex;
 
 	/* Against a suspend, which empties the map without a grace period. */
-	mutex_lock(&c->live);
+	if (mutex_lock_killable(&c->live))
+		return 0;
 	dmr_lookup(c, sector, min_t(sector_t, len, DMR_LOOK_SECTORS), &ex);
 	mutex_unlock(&c->live);
 	return ex.kind == DMR_LINEAR ? ex.len : 0;

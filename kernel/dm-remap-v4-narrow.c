@@ -21,6 +21,7 @@ blk_status_t dmr_data_io(struct dmr_target *c, const struct dmr_data *data,
 			 struct block_device *bdev, sector_t at)
 {
 	struct bio *clone = bio_alloc_clone(bdev, data->bio, GFP_NOIO, &c->bs);
+	unsigned long began = jiffies;
 	blk_status_t status;
 
 	clone->bi_iter = data->iter;
@@ -33,6 +34,7 @@ blk_status_t dmr_data_io(struct dmr_target *c, const struct dmr_data *data,
 	submit_bio_wait(clone);
 	status = clone->bi_status;
 	bio_put(clone);
+	c->round->slow |= status || time_after(jiffies, began + HZ / 4);
 	if (!status && op_is_write(op))
 		c->wrote |= 1u << (bdev == c->spare->bdev ? DMR_SPARE : DMR_MAIN);
 	return status;

@@ -556,6 +556,7 @@ static int dmr_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	INIT_DELAYED_WORK(&c->event_work, dmr_event_work);
 	init_completion(&c->kobj_released);
 	c->next_events = jiffies;
+	c->suspended = true;
 
 	r = get_devices(c, &as);
 	if (!r)
@@ -593,7 +594,6 @@ static int dmr_preresume(struct dm_target *ti)
 	unsigned int noio;
 	int r;
 
-	WRITE_ONCE(c->suspending, false);
 	if (c->md)
 		return 0;	/* resumed without having been suspended */
 	/* The device takes no bio until this returns: reclaim must not wait for it. */
@@ -608,14 +608,15 @@ static void dmr_presuspend(struct dm_target *ti)
 {
 	struct dmr_target *c = ti->private;
 
-	WRITE_ONCE(c->suspending, true);
+	WRITE_ONCE(c->suspended, true);
 }
 
-static void dmr_presuspend_undo(struct dm_target *ti)
+/* All targets of the table are live; or a suspend has failed. */
+static void dmr_resume(struct dm_target *ti)
 {
 	struct dmr_target *c = ti->private;
 
-	WRITE_ONCE(c->suspending, false);
+	WRITE_ONCE(c->suspended, false);
 }
 
 static void dmr_postsuspend(struct dm_target *ti)
@@ -691,8 +692,9 @@ static struct target_type dmr_target_type = {
 	.map = dmr_map_bio,
 	.end_io = dmr_end_io,
 	.preresume = dmr_preresume,
+	.resume = dmr_resume,
 	.presuspend = dmr_presuspend,
-	.presuspend_undo = dmr_presuspend_undo,
+	.presuspend_undo = dmr_resume,
 	.postsuspend = dmr_postsuspend,
 	.status = dmr_status,
 	.message = dmr_message,

@@ -248,26 +248,22 @@ static void collect_bios(struct dmr_target *c, struct dmr_round *round)
 /* Requests that move blocks and do not overlap, up to one that moves none. */
 static void collect_requests(struct dmr_target *c, struct dmr_round *round)
 {
-	struct dmr_request *req;
-	LIST_HEAD(todo);
+	struct dmr_request *req, *next;
 
 	spin_lock_irq(&c->lock);
-	list_splice_init(&c->requests, &todo);
-	spin_unlock_irq(&c->lock);
-
-	while (!round->last &&
-	       (req = list_first_entry_or_null(&todo, struct dmr_request, list))) {
+	list_for_each_entry_safe(req, next, &c->requests, list) {
 		if (!dmr_moves_blocks(req)) {
 			list_del_init(&req->list);
 			round->last = req;
 		} else if (dmr_hold_add(&c->hold, req->sector, req->len)) {
 			list_move_tail(&req->list, &round->requests);
 		} else {
-			break;
+			continue;	/* behind another one that is in the way */
 		}
+		req->queued = false;
+		if (round->last)
+			break;
 	}
-	spin_lock_irq(&c->lock);
-	list_splice(&todo, &c->requests);
 	spin_unlock_irq(&c->lock);
 }
 
@@ -304,10 +300,17 @@ int dmr_round_commit(struct dmr_target *c)
 	return r;
 }
 
+static void count_round(struct dmr_target *c)
+{
+	dmr_add(&c->count.rounds, 1);
+	c->soft_dirty = true;
+}
+
 static void serve_bios(struct dmr_target *c)
 {
 	struct bio *bio;
 
+	count_round(c);
 	hold_begin(c);
 	bio_list_for_each(bio, &c->round->bios) {
 		dmr_add(&c->count.deferred, 1);
@@ -324,6 +327,7 @@ static void serve_requests(struct dmr_target *c)
 	struct dmr_round *round = c->round;
 	struct dmr_request *req;
 
+	count_round(c);
 	hold_begin(c);
 	round->began = jiffies;
 	list_for_each_entry(req, &round->requests, list)
@@ -336,7 +340,7 @@ static void serve_requests(struct dmr_target *c)
 
 bool dmr_round_is_long(const struct dmr_target *c)
 {
-	return c->round->failures && time_after(jiffies, c->round->began + HZ);
+	return c->round->slow && time_after(jiffies, c->round->began + HZ);
 }
 
 static bool wrote(const struct bio *bio)
@@ -362,8 +366,8 @@ static void flush_fua(struct dmr_target *c, struct dmr_round *round)
 	for (dev = 0; dev < DMR_NR_DEVICES; dev++)
 		if (to & 1u << dev && dmr_flush_device(c, dev))
 			failed |= 1u << dev;
-	/* With one cache. */
-	if (failed && c->one_disk)
+	/* They may have one cache. */
+	if (failed && !c->two_disks)
 		failed = to;
 	bio_list_for_each(bio, &round->bios)
 		if (wrote(bio) && was_fua(bio) && dmr_bio(bio)->wrote & failed)
@@ -410,6 +414,8 @@ static void answer_bios(struct dmr_target *c, struct dmr_round *round)
 	for (dev = 0; dev < DMR_NR_DEVICES; dev++)
 		if (dmr_flushes_failed(c, dev) != round->failed[dev])
 			failed |= 1u << dev;
+	if (failed && !c->two_disks)
+		failed = (1u << DMR_NR_DEVICES) - 1;
 	while ((bio = bio_list_pop(&round->bios))) {
 		lost = wrote(bio) ? dmr_bio(bio)->wrote & failed : 0;
 		if (dmr_bio(bio)->fate != DMR_AGAIN && !lost)
@@ -432,6 +438,8 @@ static void answer_requests(struct dmr_target *c, struct dmr_round *round)
 		complete(&req->done);
 	}
 	spin_lock_irq(&c->lock);
+	list_for_each_entry(req, &round->requests, list)
+		req->queued = true;
 	list_splice(&round->requests, &c->requests);
 	spin_unlock_irq(&c->lock);
 	if (round->last)
@@ -441,8 +449,6 @@ static void answer_requests(struct dmr_target *c, struct dmr_round *round)
 static void begin_round(struct dmr_target *c, struct dmr_round *round)
 {
 	dmr_flush_mark(c, DMR_SPARE);
-	dmr_add(&c->count.rounds, 1);
-	c->soft_dirty = true;
 	c->round = round;
 }
 

@@ -4,17 +4,47 @@
  * sync. The asker (a message) waits. Requests that move blocks share rounds, and
  * commits, with each other.
  *
- * On a disk that dies each bad block takes seconds. So a request is done in parts:
- * bios that fail meanwhile, a suspend, and the asker, if it is killed, wait for a
- * block and not for all of it.
+ * On a disk that dies each bad block takes seconds. So a request is done in parts, of
+ * about a second then: bios that fail meanwhile, and other requests, come between. A
+ * suspend, and the asker, if it is killed, wait for the block at hand.
  */
 #include <linux/blkdev.h>
 #include <linux/highmem.h>
 
 #include "dm-remap-v4.h"
 
-/* Who is killed gets his answers early. */
-static void wait_for_answers(struct dmr_request *req, unsigned int nr)
+static void refuse(struct dmr_request *req, int error, const char *why)
+{
+	req->result = error;
+	req->why = why;
+}
+
+static void interrupted(struct dmr_request *req)
+{
+	refuse(req, -EINTR, "interrupted; what was done by then is done");
+}
+
+/* Who is killed takes back what is not being served, and waits for the part that is. */
+static void take_back(struct dmr_target *c, struct dmr_request *req)
+{
+	unsigned long flags;
+	bool queued;
+
+	spin_lock_irqsave(&c->lock, flags);
+	queued = req->queued;
+	if (queued)
+		list_del(&req->list);
+	req->queued = false;
+	WRITE_ONCE(req->stop, true);
+	spin_unlock_irqrestore(&c->lock, flags);
+	if (queued) {
+		interrupted(req);
+		complete(&req->done);
+	}
+}
+
+static void wait_for_answers(struct dmr_target *c, struct dmr_request *req,
+			     unsigned int nr)
 {
 	unsigned int i, j;
 
@@ -22,7 +52,7 @@ static void wait_for_answers(struct dmr_request *req, unsigned int nr)
 		if (!wait_for_completion_killable(&req[i].done))
 			continue;
 		for (j = i; j < nr; j++)
-			WRITE_ONCE(req[j].stop, true);
+			take_back(c, &req[j]);
 		wait_for_completion(&req[i].done);
 	}
 }
@@ -36,6 +66,7 @@ void dmr_ask(struct dmr_target *c, struct dmr_request *req, unsigned int nr)
 		req[i].result = 0;
 		req[i].why = NULL;
 		req[i].stop = false;
+		req[i].queued = true;
 		req[i].next = req[i].sector;
 		req[i].by_blocks = 0;
 		req[i].before = 0;
@@ -50,13 +81,7 @@ void dmr_ask(struct dmr_target *c, struct dmr_request *req, unsigned int nr)
 		list_add_tail(&req[i].list, &c->requests);
 	spin_unlock_irqrestore(&c->lock, flags);
 	queue_work(c->wq, &c->worker);
-	wait_for_answers(req, nr);
-}
-
-static void refuse(struct dmr_request *req, int error, const char *why)
-{
-	req->result = error;
-	req->why = why;
+	wait_for_answers(c, req, nr);
 }
 
 static bool writable(struct dmr_target *c, struct dmr_request *req)
@@ -118,9 +143,9 @@ static bool may_go_on(struct dmr_target *c, struct dmr_request *req)
 	if (!dmr_request_goes_on(req))
 		return false;
 	if (READ_ONCE(req->stop))
-		refuse(req, -EINTR, "interrupted; what was done by then is done");
-	else if (READ_ONCE(c->suspending))
-		refuse(req, -EBUSY, "the device is about to be suspended, send it again behind that");
+		interrupted(req);
+	else if (READ_ONCE(c->suspended))
+		refuse(req, -EBUSY, "the device is to be suspended, resume it and send this again");
 	else
 		return !dmr_round_is_long(c);
 	return false;
@@ -162,7 +187,6 @@ static bool read_piece(struct dmr_target *c, struct dmr_request *req,
 		status = dmr_read_run(c, data, 0, req->next, len);
 	if (!status)
 		return true;
-	c->round->failures++;
 	if (piece && dmr_may_be_medium(REQ_OP_READ, status))
 		req->by_blocks = req->next + len;
 	else if (status != BLK_STS_MEDIUM)
@@ -352,6 +376,8 @@ static void do_unmap(struct dmr_target *c, struct dmr_request *req)
 			refuse(req, -ENODATA, "a block there is pending, writing it heals it");
 			break;
 		}
+		/* With a flush. */
+		c->round->slow = true;
 		why = copy_back(c, req->next, ex.spare, n);
 		if (why) {
 			refuse(req, -EIO, why);

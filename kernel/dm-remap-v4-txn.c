@@ -257,6 +257,8 @@ void dmr_metadata_changed(struct dmr_target *c)
 		       c->name, now.valid, now.copies);
 		dmr_event(c, DMR_EV_COPY_LOST, 0, 0);
 	} else if (now.valid > before) {
+		DMINFO("%s: %u of %u copies of the metadata are good", c->name,
+		       now.valid, now.copies);
 		dmr_event(c, DMR_EV_COPY_MENDED, 0, 0);
 	}
 }

@@ -105,7 +105,7 @@ struct dmr_round {
 	struct list_head requests;	/* that move blocks */
 	struct dmr_request *last;	/* any other, behind those; or NULL */
 	unsigned long began;		/* jiffies */
-	unsigned int failures;		/* of main, met by requests */
+	bool slow;			/* an I/O of theirs failed, or takes its time */
 };
 
 /* Of one device; see dm-remap-v4-flush.c. */
@@ -162,10 +162,12 @@ struct dmr_target {
 
 	struct dmr_flushes flushes[DMR_NR_DEVICES];
 	struct dmr_flush_marks marks[DMR_NR_DEVICES];
-	bool one_disk;		/* both devices are of it; constant after the constructor */
+	/* Constant after the constructor. Neither: they are stacked, and who knows. */
+	bool one_disk;		/* both devices are of it, and have one cache */
+	bool two_disks;
 
 	struct mutex live;		/* md does not come or go under it */
-	bool suspending;		/* WRITE_ONCE by presuspend: requests end early */
+	bool suspended;			/* or about to be: requests end early. WRITE_ONCE */
 
 	/* Worker. */
 	struct dmr_metadata *md;	/* NULL while not live */
@@ -346,7 +348,7 @@ int dmr_save_soft(struct dmr_target *c);
 /* Commit what was noted. Bios and requests that count on it fail if it does. */
 int dmr_round_commit(struct dmr_target *c);
 
-/* Blocks that fail may take a disk seconds each: is it somebody else's turn? */
+/* Blocks that fail may take a disk seconds each: is it the turn of others than requests? */
 bool dmr_round_is_long(const struct dmr_target *c);
 
 /* dm-remap-v4-narrow.c */
@@ -479,6 +481,7 @@ struct dmr_request {
 	sector_t spare;
 	bool anyway;		/* repair: also with metadata that may be old */
 	bool stop;		/* WRITE_ONCE by the asker: it does not want the rest */
+	bool queued;		/* it is in the target's list; under the target's lock */
 
 	/* Worker. */
 	sector_t next;		/* where it goes on, in the next round if need be */
