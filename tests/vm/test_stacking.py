@@ -35,23 +35,52 @@ def test_the_limits_are_those_of_linear_over_the_same_disk(guest: Guest) -> None
     assert limits(guest, create(guest)) == plain
 
 
+def trims(guest: Guest) -> tuple[int, int]:
+    """How many discards have reached main, and how many the spare."""
+    main, spare = (guest.machine.disks[name].counters()["trims"] for name in ("main", "spare"))
+    return main, spare
+
+
+def discard(guest: Guest, device: str, sector: int, count: int) -> None:
+    guest.run("blkdiscard", "-f", "-o", sector * 512, "-l", count * 512, device)
+
+
 def test_discards_reach_main_but_not_what_was_remapped(guest: Guest) -> None:
     device = create(guest)
     guest.write(device, 1000, b"remapped" * 64 * 8)
     message(guest, "remap", 1000, 8)
     guest.write(device, 2000, b"linear.." * 64 * 8)
-    before = guest.machine.main.counters()["trims"]
-    guest.run("blkdiscard", "-f", "-o", 2000 * 512, "-l", 8 * 512, device)
-    assert guest.machine.main.counters()["trims"] > before
+    main, spare = trims(guest)
+    discard(guest, device, 2000, 8)
+    assert trims(guest) == (main + 1, spare)
     assert guest.read(device, 2000, 8) == bytes(4096)
-    guest.run("blkdiscard", "-f", "-o", 1000 * 512, "-l", 8 * 512, device)
-    assert guest.read(device, 1000, 8) in (b"remapped" * 64 * 8, bytes(4096))
+    discard(guest, device, 1000, 8)
+    assert trims(guest) == (main + 1, spare)
+    assert guest.read(device, 1000, 8) == b"remapped" * 64 * 8
     assert mappings(guest) == 8
     # Zeroes must be zeroes, wherever the block lives.
-    guest.write(device, 1000, b"remapped" * 64 * 8)
     guest.run("fallocate", "--zero-range", "-o", 996 * 512, "-l", 16 * 512, device)
     assert guest.read(device, 996, 16) == bytes(16 * 512)
     assert mappings(guest) == 8
+
+
+def test_of_a_discard_main_alone_gets_its_part(guest: Guest) -> None:
+    device = create(guest)
+    guest.write(device, 1000, b"original" * 64 * 40)
+    message(guest, "remap", 1008, 8)
+    message(guest, "pending", 1024, 8)
+    listed = extents(guest)
+    main, spare = trims(guest)
+    discard(guest, device, 1004, 32)
+    assert trims(guest) == (main + 3, spare)
+    assert extents(guest) == listed
+    assert guest.failing(device, 1000, 40) == [*range(1024, 1032)]
+    with pytest.raises(OSError, match="No data available"):
+        guest.read(device, 1024)
+    old = b"original" * 64
+    kept = old * 4 + bytes(4 * 512) + old * 8 + bytes(8 * 512)
+    assert guest.read(device, 1000, 24) == kept
+    assert guest.read(device, 1032, 8) == bytes(4 * 512) + old * 4
 
 
 def test_zeroes_are_written_where_nobody_else_would_write_them(machine: Callable[..., Machine]) -> None:
