@@ -95,6 +95,16 @@ def test_a_weak_sector_fails_so_many_reads_and_no_more(plain: Guest) -> None:
     assert plain.failing(plain.main, 5000, 8) == []
 
 
+def test_a_disk_that_lies_stores_something_else_until_it_is_healed(plain: Guest) -> None:
+    disk = plain.machine.main
+    disk.lie([6001])
+    plain.write(plain.main, 6000, b"\x0f" * 512 * 3)
+    assert plain.read(plain.main, 6000, 3) == b"\x0f" * 512 + b"\xf0" * 512 + b"\x0f" * 512
+    disk.heal()
+    plain.write(plain.main, 6000, b"\x0f" * 512 * 3)
+    assert plain.read(plain.main, 6000, 3) == b"\x0f" * 512 * 3
+
+
 def test_requests_are_counted(plain: Guest) -> None:
     disk = plain.machine.spare
     disk.fail(5, on="read")

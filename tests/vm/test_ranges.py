@@ -1,6 +1,10 @@
 """Messages with many ranges: checked as a whole, few commits, and what becomes of the blocks."""
 
-from harness import Guest
+from collections.abc import Callable
+
+import pytest
+from harness import Disk, Guest
+from patterns import pattern
 from target import SPARE_DATA, create, extents, message, pending, places, refused, remapped, remove, status
 
 from pycontrol.metadata import load
@@ -42,6 +46,23 @@ def test_many_ranges_are_remapped_in_few_commits(guest: Guest) -> None:
     rest = [word for start in starts if start != starts[7] for word in (start, 2)]
     assert message(guest, "unmap", *rest) == f"Unmapped {2 * AT_ONCE - 2} sectors"
     assert remapped(extents(guest)) == [starts[7] + 1]
+
+
+@pytest.mark.parametrize(
+    "fall_ill", [lambda disk: disk.fail(703, on="read"), lambda disk: disk.lie([703])], ids=["fails", "lies"]
+)
+def test_unmap_believes_main_what_it_has_read_there(guest: Guest, fall_ill: Callable[[Disk], None]) -> None:
+    device = create(guest)
+    guest.write(device, 700, pattern(1, 8))
+    message(guest, "remap", 700, 8)
+    listed, main = extents(guest), guest.machine.main
+    fall_ill(main)
+    assert refused(guest, "unmap", 700, 8)
+    assert guest.run("dmesg").out.splitlines()[-1].endswith(": mapped: the main device still fails there")
+    assert extents(guest) == listed and guest.read(device, 700, 8) == pattern(1, 8)
+    main.heal()
+    assert message(guest, "unmap", 700, 8) == "Unmapped 8 sectors"
+    assert extents(guest) == [] and guest.read(device, 700, 8) == pattern(1, 8)
 
 
 def test_a_wrong_range_anywhere_changes_nothing(guest: Guest) -> None:

@@ -2,10 +2,12 @@
 
 A request that touches a bad sector fails as a whole with EIO.  As on a disk, a write has
 by then stored what comes before the first bad sector, and may have spoilt that one for
-reading.  nbdkit hands over one request at
-a time (its default for Python), so the order of requests here is the order in which
-QEMU gets its replies and, since its blklogwrites logs a write when it has its reply, the
-order of QEMU's write log.  `powercut` relies on that to tell which logged writes failed.
+reading.  A sector that is lied about stores each bit inverted, and no request fails.
+
+nbdkit hands over one request at a time (its default for Python), so the order of
+requests here is the order in which QEMU gets its replies and, since its blklogwrites logs
+a write when it has its reply, the order of QEMU's write log.  `powercut` relies on that to
+tell which logged writes failed.
 
 Control: a Unix socket, one JSON object a line in, one out; see `Disk._control`.
 Parameters: file=IMAGE control=SOCKET block=BYTES.
@@ -24,12 +26,14 @@ import nbdkit  # nbdkit itself provides it
 
 API_VERSION = 2
 SECTOR = 512
+INVERTED = bytes(range(255, -1, -1))
 
 params: dict[str, str] = {}
 lock = threading.Lock()  # requests against control
 bad: dict[str, list[int]] = {"read": [], "write": []}  # sorted sector numbers
 spoils: set[int] = set()  # sectors that a write which fails there makes unreadable ...
 spoilt: set[int] = set()  # ... and has made so
+lies: set[int] = set()  # sectors that store something else than what is written
 weak: dict[int, int] = {}  # how many reads of a sector fail yet
 dead: dict[str, bool] = {"read": False, "write": False, "flush": False}
 weak_flushes = {"after": 0, "count": 0}  # how many flushes go well, and then fail
@@ -138,17 +142,28 @@ def pread(fd: int, buf: Any, offset: int, flags: int) -> None:
         os.preadv(fd, [buf], offset)
 
 
+def as_stored(buf: Any, offset: int) -> Any:
+    """What is written there, inverted where that is a lie."""
+    first = offset // SECTOR
+    stored = bytearray(buf)
+    for sector in lies.intersection(range(first, first + len(buf) // SECTOR)):
+        part = slice((sector - first) * SECTOR, (sector - first + 1) * SECTOR)
+        stored[part] = stored[part].translate(INVERTED)
+    return stored
+
+
 def write(fd: int, buf: Any, offset: int) -> None:
     length = len(buf)
     key = (offset, length, zlib.crc32(buf))
     seen[key] = seen.get(key, 0) + 1
+    stored = as_stored(buf, offset) if lies else buf
     sector = first_bad("write", offset, length)
     if sector is None:
-        os.pwritev(fd, [buf], offset)
+        os.pwritev(fd, [stored], offset)
         return
     block = int(params["block"])
     done = max(0, sector * SECTOR // block * block - offset)
-    os.pwritev(fd, [memoryview(buf)[:done]], offset)
+    os.pwritev(fd, [memoryview(stored)[:done]], offset)
     failed.append([*key, seen[key], done])
     spoilt.update(spoils & {sector})
     io_error("bad_writes")
@@ -212,6 +227,9 @@ def answer(what: str, **args: Any) -> Any:
         spoils.clear()
         spoils.update(args["sectors"])
         spoilt.clear()
+    elif what == "lie":
+        lies.clear()
+        lies.update(args["sectors"])
     elif what == "weaken":
         weak.clear()
         weak.update(dict.fromkeys(args["sectors"], args["reads"]))

@@ -69,6 +69,7 @@ class Disk:
         """Make sectors good again, or all of them."""
         if sectors is None:
             self.spoil([])
+            self.lie([])
             self.weaken([], reads=0)
             sectors = self._bad["read"] | self._bad["write"]
         self._change(sectors, on, set.difference_update)
@@ -76,6 +77,13 @@ class Disk:
     def spoil(self, sectors: Iterable[int]) -> None:
         """Let a write that fails on one of these sectors make it unreadable, till all are healed."""
         self._control("spoil", sectors=sorted(sectors))
+
+    def lie(self, sectors: Iterable[int]) -> None:
+        """Let writes of these sectors succeed and store the inverse, till all are healed.
+
+        A power cut knows nothing of it: what it keeps of such a write is what was written.
+        """
+        self._control("lie", sectors=sorted(sectors))
 
     def weaken(self, sectors: Iterable[int], reads: int) -> None:
         """Let so many reads of each of these sectors fail, the next ones, and no others."""
