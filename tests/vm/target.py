@@ -138,14 +138,19 @@ def places(listed: Iterable[Extent]) -> list[int]:
 
 
 @contextmanager
-def events(guest: Guest) -> Iterator[Callable[[str], None]]:
-    """A function that waits until an action was told by a uevent."""
+def events(guest: Guest) -> Iterator[Callable[[str], dict[str, str]]]:
+    """A function that waits until an action was told by a uevent, and gives the first of these."""
     guest.run("rm", "-f", EVENTS)
     job = guest.start_sh(f"exec stdbuf -oL udevadm monitor --kernel --property >{EVENTS}", timeout=600)
     guest.sh(f"until grep -qs KERNEL {EVENTS}; do sleep 0.1; done")
 
-    def told(action: str) -> None:
-        guest.sh(f"until grep -q DM_ACTION={action}$ {EVENTS}; do sleep 0.1; done")
+    def told(action: str) -> dict[str, str]:
+        mark = f"DM_ACTION={action}"
+        # An empty line ends it.
+        guest.sh(f"until grep -A99 {mark}$ {EVENTS} | grep -q ^$; do sleep 0.1; done")
+        blocks = (block.splitlines() for block in guest.pull(EVENTS).decode().split("\n\n"))
+        block = next(block for block in blocks if mark in block)
+        return dict(line.split("=", 1) for line in block if "=" in line)
 
     yield told
     job.kill()

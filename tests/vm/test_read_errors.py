@@ -10,7 +10,19 @@ from collections.abc import Callable
 import pytest
 from harness import Guest, Machine
 from patterns import pattern
-from target import SPARE_DATA, create, extents, message, pending, places, refused, remapped, remove, status
+from target import (
+    SPARE_DATA,
+    create,
+    events,
+    extents,
+    message,
+    pending,
+    places,
+    refused,
+    remapped,
+    remove,
+    status,
+)
 
 INVENTED = b"INVENTED" * 64
 MEDIUM_ERROR = errno.ENODATA
@@ -227,18 +239,20 @@ def test_a_dead_disk_trips_the_breaker_and_rearm_goes_on(guest: Guest) -> None:
     guest.write(device, 0, pattern(1, 600))
     message(guest, "remap", 100, 8)
     listed, seen = extents(guest), status(guest)
-    events = int(guest.run("dmsetup", "info", "-c", "--noheadings", "-o", "events", "mapped").out)
+    number = int(guest.run("dmsetup", "info", "-c", "--noheadings", "-o", "events", "mapped").out)
 
-    box.main.die()
-    for sector in (10, 200, 598):
-        with pytest.raises(OSError, match="Input/output error"):
-            guest.write(device, sector, pattern(2, 2))
-        assert error_of(guest, device, sector, 2) == errno.EIO
+    with events(guest) as told:
+        box.main.die()
+        for sector in (10, 200, 598):
+            with pytest.raises(OSError, match="Input/output error"):
+                guest.write(device, sector, pattern(2, 2))
+            assert error_of(guest, device, sector, 2) == errno.EIO
+        told("BREAKER")
     now = status(guest)
     assert (now.errors, now.mode, now.check) == (("breaker",), "rw", "-")
     assert (now.used, now.remapped, now.pending, now.lost) == (8, 1, 0, 0)
     assert (now.sequence, extents(guest)) == (seen.sequence, listed)
-    guest.run("dmsetup", "wait", "mapped", events)
+    guest.run("dmsetup", "wait", "mapped", number)
     assert message(guest, "health").startswith("failing")
     assert refused(guest, "remap", 300, 8)
     # What lives on the spare is served as ever.

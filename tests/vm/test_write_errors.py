@@ -256,6 +256,19 @@ def test_that_the_last_place_is_taken_is_told_before_a_bad_block_needs_one(guest
     assert status(guest).errors == ()
 
 
+def test_that_nine_tenths_of_the_spare_are_taken_is_told_once_each_time(guest: Guest) -> None:
+    create(guest, spare=small_spare(guest))
+    with events(guest) as told:
+        message(guest, "remap", 0, 1843)
+        message(guest, "remap", 1843)
+        assert told("SPARE_NEARLY_FULL")["DM_SECTORS"] == "204"
+    with events(guest) as told:
+        message(guest, "remap", 1844)
+        message(guest, "unmap", 0, 8)
+        message(guest, "remap", 5000, 9)
+        assert told("SPARE_NEARLY_FULL")["DM_SECTORS"] == "202"
+
+
 def test_a_spare_exhausted_by_its_own_bad_sectors_loads_again(guest: Guest) -> None:
     """However many records one write makes, what they say is true whenever it is on the spare."""
     box = guest.machine
