@@ -128,17 +128,22 @@ def test_refused_is_left_alone() -> None:
         metadata.commit(remaps(3))
     rubbish = Disk()
     rubbish.poke(0, b"\x55" * BLOCK)
-    attempts: list[tuple[Disk, dict[str, Any]]] = [
-        (disk, {"main_sectors": 4096}),
-        (disk, {"uuid": UUID(int=7)}),
-        (disk, {"block_size": 512}),
-        (disk, {"copies": 3}),
-        (rubbish, {}),
+    attempts: list[tuple[Disk, dict[str, Any], str]] = [
+        (disk, {"main_sectors": 4096}, "The spare belongs to a main device of another size"),
+        (
+            disk,
+            {"uuid": UUID(int=7)},
+            "The spare carries the metadata of another device (other uuid)",
+        ),
+        (disk, {"block_size": 512}, "The metadata was made for another logical block size"),
+        (disk, {"copies": 3}, "The spare has another number of metadata copies than the table says"),
+        (rubbish, {}, "The spare is not blank; use another one or dmremapctl create --format"),
     ]
-    for refused, options in attempts:
+    for refused, options, why in attempts:
         before = refused.image()
-        with pytest.raises(Refused, match=r"^[A-Z].*[^.]$"):
+        with pytest.raises(Refused) as refusal:
             Metadata(refused, **options)
+        assert str(refusal.value) == why
         assert refused.image() == before and refused.counts().pending == 0
 
 
