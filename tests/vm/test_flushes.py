@@ -9,7 +9,7 @@ import pytest
 from harness import Guest
 from harness.guest import Job
 from readahead import read_ahead, under_way
-from target import create, extents, mappings, message, pending, refused, remapped, status
+from target import SPARE_DATA, create, extents, mappings, message, pending, refused, remapped, status
 
 
 def flushed(guest: Guest) -> tuple[int, int]:
@@ -291,94 +291,93 @@ def test_data_is_not_relied_on_behind_a_flush_that_failed(guest: Guest, unread: 
     guest.flush(device)
 
 
-def within(guest: Guest, function: str, tasks: int) -> None:
-    """Wait until so many tasks of the guest are in this function of the kernel."""
-    guest.sh(f"until [ $(grep -ls {function} /proc/[0-9]*/stack | wc -l) = {tasks} ]; do sleep 0.1; done")
-
-
 def block_written(guest: Guest, device: str, sector: int) -> Job:
-    """A write of 4 KiB of zeroes that main has refused; it waits for the worker."""
+    """A write of zeroes to four sectors that main has refused; it waits for the worker."""
     main = guest.machine.main
-    main.fail(sector, on="write")
+    main.fail(range(sector, sector + 4), on="write")
     bad = main.counters()["bad_writes"]
     writing = guest.start(
-        *("dd", "if=/dev/zero", f"of={device}", "bs=4096", "count=1", f"seek={sector // 8}"),
+        *("dd", "if=/dev/zero", f"of={device}", "bs=2048", "count=1", f"seek={sector // 4}"),
         *("oflag=direct", "conv=notrunc"),
     )
     _until(lambda: main.counters()["bad_writes"] > bad)
     return writing
 
 
-def two_writes(guest: Guest, *, heal: bool) -> tuple[str, Job, Job]:
-    """Of two writes that failed on main the worker has served one, at sector 2000; the other, of the
-    same round, does not end before the device `second` is resumed.  With ``heal`` both go well on main
-    now, else they go to the spare."""
-    size, half = int(guest.run("blockdev", "--getsz", guest.main).out), 262144
-    lines = [f"0 {half} linear {guest.main} 0"]
-    for name, start, end in (("first", half, half + 8192), ("second", half + 8192, size)):
-        guest.run("dmsetup", "create", name, "--table", f"0 {end - start} linear {guest.main} {start}")
-        lines.append(f"{start} {end - start} linear /dev/mapper/{name} 0")
-    guest.run("dmsetup", "create", "joined", stdin="\n".join(lines) + "\n")
-    device = create(guest, main="/dev/mapper/joined")
-    stop_udev(guest)
+def stored(guest: Guest) -> int:
+    """Writes that main has taken."""
+    counters = guest.machine.main.counters()
+    return counters["writes"] - counters["bad_writes"]
 
-    # The worker waits for the first, and what fails meanwhile makes the next round.
-    guest.run("dmsetup", "suspend", "first")
-    ahead = guest.start("dmsetup", "message", "mapped", 0, "remap", half + 1000, 8)
-    within(guest, "dmr_ask", 1)
-    writing = block_written(guest, device, 2000)
-    other = block_written(guest, device, half + 9000)
-    if heal:
-        guest.machine.main.heal()
-    guest.run("dmsetup", "suspend", "second")
-    resume(guest, "first")
+
+FIRST, SECOND = range(2000, 2004), range(4000, 4004)  # Sectors of main.
+
+
+def two_writes(guest: Guest, *, healed: list[range], stalled: tuple[str, int]) -> tuple[str, list[Job]]:
+    """Of two writes that failed on main the worker has served the first; the second, of the same round,
+    does not go on at this sector of a disk.  Those that are healed go well on main now."""
+    main, spare = guest.machine.main, guest.machine.spare
+    device = create(guest)
+    stop_udev(guest)
+    # The worker is kept busy, and what fails meanwhile makes the next round.
+    spare.stall([SPARE_DATA])
+    ahead = guest.start("dmsetup", "message", "mapped", 0, "remap", 1000, 8)
+    _until(lambda: spare.counters()["stalls"] > 0)
+    writes = [block_written(guest, device, sectors.start) for sectors in (FIRST, SECOND)]
+    main.heal([sector for sectors in healed for sector in sectors])
+    disk = guest.machine.disks[stalled[0]]
+    before = disk.counters()["stalls"]
+    disk.stall([stalled[1]])
+    if disk is main:
+        spare.stall([])
     ahead.wait()
-    within(guest, "dmr_write_run", 1)
-    return device, writing, other
+    _until(lambda: disk.counters()["stalls"] > before)
+    return device, writes
 
 
 @pytest.mark.usefixtures("udev_again")
 def test_what_was_written_before_a_flush_failed_is_written_again(guest: Guest) -> None:
     """By the worker, which has not answered yet: it tells nobody else that an application's failed."""
-    device, writing, other = two_writes(guest, heal=True)
-    main = guest.machine.main
-    writes = main.counters()["writes"]
+    spare = guest.machine.spare
+    device, writes = two_writes(guest, healed=[FIRST], stalled=("spare", SPARE_DATA + 8))
+    before = stored(guest)
     syncing = failing_sync(guest, device, "main")
-    resume(guest, "second")
-    writing.wait()
-    other.wait()
+    spare.stall([])
+    for writing in writes:
+        writing.wait()
     assert syncing.wait(check=False).rc != 0
-    # The one, and the other as well, of which nobody knows when it was written.
-    assert main.counters()["writes"] == writes + 3
+    assert remapped(extents(guest)) == [*range(1000, 1008), *SECOND]
+    assert stored(guest) == before + 1
     guest.flush(device)
 
 
 @pytest.mark.usefixtures("udev_again")
-def test_a_flush_that_failed_is_nothing_to_what_was_written_to_the_other_device(guest: Guest) -> None:
-    device, writing, other = two_writes(guest, heal=True)
+def test_a_flush_that_failed_is_nothing_to_what_was_written_to_the_other_disk(guest: Guest) -> None:
     main = guest.machine.main
-    writes = main.counters()["writes"]
+    device, writes = two_writes(guest, healed=[FIRST, SECOND], stalled=("main", SECOND.start))
+    before = stored(guest)
     syncing = failing_sync(guest, device, "spare")
-    resume(guest, "second")
-    writing.wait()
-    other.wait()
+    main.stall([])
+    for writing in writes:
+        writing.wait()
     assert syncing.wait(check=False).rc != 0
-    assert main.counters()["writes"] == writes + 1
+    # The second alone.
+    assert stored(guest) == before + 1
     guest.flush(device)
 
 
 @pytest.mark.usefixtures("udev_again")
 def test_what_could_not_be_committed_behind_a_flush_that_failed_is_served_again(guest: Guest) -> None:
     """An application's: a block that could be moved all the same is no error of whoever wrote it."""
-    device, writing, other = two_writes(guest, heal=False)
-    syncing = failing_sync(guest, device)
-    resume(guest, "second")
-    writing.wait()
-    other.wait()
+    device, writes = two_writes(guest, healed=[], stalled=("main", SECOND.start))
+    syncing = failing_sync(guest, device, "spare")
+    guest.machine.main.stall([])
+    for writing in writes:
+        writing.wait()
     assert syncing.wait(check=False).rc != 0
-    assert remapped(extents(guest)) == [2000, *range(263144, 263152), 271144]
+    assert remapped(extents(guest)) == [*range(1000, 1008), *FIRST, *SECOND]
     guest.flush(device)
-    assert guest.read(device, 2000, 8) == bytes(4096)
+    assert guest.read(device, FIRST.start, 4) == bytes(2048)
 
 
 @pytest.mark.usefixtures("udev_again")

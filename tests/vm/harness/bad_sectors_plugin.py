@@ -33,6 +33,8 @@ lock = threading.Lock()  # requests against control
 bad: dict[str, list[int]] = {"read": [], "write": []}  # sorted sector numbers
 spoils: set[int] = set()  # sectors that a write which fails there makes unreadable ...
 spoilt: set[int] = set()  # ... and has made so
+changed = threading.Condition(lock)  # stalled
+stalled: set[int] = set()  # sectors whose requests wait, and all that come behind these
 lies: set[int] = set()  # sectors that store something else than what is written
 weak: dict[int, int] = {}  # how many reads of a sector fail yet
 dead: dict[str, bool] = {"read": False, "write": False, "flush": False}
@@ -46,7 +48,9 @@ failed: list[list[int]] = []
 
 
 def reset_counters() -> None:
-    for kind in ("reads", "writes", "flushes", "trims", "zeroes", "bad_reads", "bad_writes", "bad_flushes"):
+    for kind in ("reads", "writes", "flushes", "trims", "zeroes"):
+        counters[kind] = 0
+    for kind in ("bad_reads", "bad_writes", "bad_flushes", "stalls"):
         counters[kind] = 0
 
 
@@ -128,6 +132,14 @@ def fails_for_a_while(offset: int, length: int) -> bool:
     return bool(touched)
 
 
+def wait_while_stalled(offset: int, length: int) -> None:
+    """With the lock, which the wait lets go."""
+    touched = range(offset // SECTOR, -(-(offset + length) // SECTOR))
+    if stalled.intersection(touched):
+        counters["stalls"] += 1
+        changed.wait_for(lambda: not stalled.intersection(touched))
+
+
 def io_error(kind: str) -> None:
     counters[kind] += 1
     nbdkit.set_error(errno.EIO)
@@ -136,6 +148,7 @@ def io_error(kind: str) -> None:
 
 def pread(fd: int, buf: Any, offset: int, flags: int) -> None:
     with lock:
+        wait_while_stalled(offset, len(buf))
         counters["reads"] += 1
         if fails_for_a_while(offset, len(buf)) or first_bad("read", offset, len(buf)) is not None:
             io_error("bad_reads")
@@ -171,6 +184,7 @@ def write(fd: int, buf: Any, offset: int) -> None:
 
 def pwrite(fd: int, buf: Any, offset: int, flags: int) -> None:
     with lock:
+        wait_while_stalled(offset, len(buf))
         counters["writes"] += 1
         write(fd, buf, offset)
 
@@ -227,6 +241,10 @@ def answer(what: str, **args: Any) -> Any:
         spoils.clear()
         spoils.update(args["sectors"])
         spoilt.clear()
+    elif what == "stall":
+        stalled.clear()
+        stalled.update(args["sectors"])
+        changed.notify_all()
     elif what == "lie":
         lies.clear()
         lies.update(args["sectors"])

@@ -70,6 +70,7 @@ class Disk:
         if sectors is None:
             self.spoil([])
             self.lie([])
+            self.stall([])
             self.weaken([], reads=0)
             sectors = self._bad["read"] | self._bad["write"]
         self._change(sectors, on, set.difference_update)
@@ -77,6 +78,10 @@ class Disk:
     def spoil(self, sectors: Iterable[int]) -> None:
         """Let a write that fails on one of these sectors make it unreadable, till all are healed."""
         self._control("spoil", sectors=sorted(sectors))
+
+    def stall(self, sectors: Iterable[int]) -> None:
+        """Let requests that touch one of these sectors wait, and all that come behind; no others any more."""
+        self._control("stall", sectors=sorted(sectors))
 
     def lie(self, sectors: Iterable[int]) -> None:
         """Let writes of these sectors succeed and store the inverse, till all are healed.
@@ -102,7 +107,7 @@ class Disk:
         self._control("dead", read=False, write=False, flush=False)
 
     def counters(self) -> dict[str, int]:
-        """Requests so far: reads, writes, flushes, trims, zeroes, bad_reads, bad_writes, bad_flushes.
+        """Requests so far: reads, writes, flushes, trims, zeroes, bad_reads, bad_writes, bad_flushes, stalls.
 
         Each of the guest's flushes comes twice, see Guest.flushes().
         """
