@@ -49,7 +49,10 @@ void dmr_event(struct dmr_target *c, enum dmr_action action, sector_t sector,
 	schedule_delayed_work(&c->event_work, wait);
 }
 
-/* Of the others the log has a sentence already, where they were noted. */
+/*
+ * Of the others the log has a sentence already, where they were noted. No errors: those
+ * say why something was refused, and who was refused may look for them.
+ */
 static void log_event(struct dmr_target *c, enum dmr_action what,
 		      const struct dmr_event *ev)
 {
@@ -57,7 +60,7 @@ static void log_event(struct dmr_target *c, enum dmr_action what,
 
 	switch (what) {
 	case DMR_EV_PENDING:
-		DMERR("%s: lost: %llu sectors, %u extents, from sector %llu on; reading them fails until they are written",
+		DMWARN("%s: lost: %llu sectors, %u extents, from sector %llu on; reading them fails until they are written",
 		      c->name, sectors, ev->extents, from);
 		break;
 	case DMR_EV_REMAP:

@@ -73,7 +73,7 @@ static bool get_under_way(struct dmr_target *c, struct dmr_flushes *f, struct dm
 	int idx = __srcu_read_lock(&f->under_way);
 
 	__release(&f->under_way);	/* for sparse: not on return */
-	pb->epoch = DMR_FLUSH + 2 * (f - c->flushes) + idx;
+	pb->ticket = dmr_ticket(DMR_TICKET_FLUSH, f - c->flushes, idx, 0);
 	/*
 	 * Who does not see this is waited for by the worker, which sets it before
 	 * its grace period; who comes later does see it.
@@ -96,9 +96,9 @@ static void tell(struct dmr_target *c)
 	WRITE_ONCE(c->tell_fua, true);
 }
 
-void dmr_flush_ended(struct dmr_target *c, unsigned int epoch, blk_status_t error)
+void dmr_flush_ended(struct dmr_target *c, unsigned int ticket, blk_status_t error)
 {
-	struct dmr_flushes *f = &c->flushes[(epoch - DMR_FLUSH) / 2];
+	struct dmr_flushes *f = &c->flushes[dmr_ticket_dev(ticket, DMR_TICKET_FLUSH)];
 	unsigned long flags;
 
 	/* Before the grace period can end, behind which the worker looks at it. */
@@ -108,7 +108,7 @@ void dmr_flush_ended(struct dmr_target *c, unsigned int epoch, blk_status_t erro
 		tell(c);
 		spin_unlock_irqrestore(&c->lock, flags);
 	}
-	end_under_way(f, epoch & 1);
+	end_under_way(f, dmr_ticket_side(ticket));
 }
 
 bool dmr_flush_tells_fua(struct dmr_target *c)
@@ -158,8 +158,8 @@ int dmr_map_flush(struct dmr_target *c, struct bio *bio)
 
 	bio_set_dev(bio, (dev == DMR_MAIN ? c->main : c->spare)->bdev);
 	while (!get_under_way(c, f, pb)) {
-		dmr_flush_ended(c, pb->epoch, BLK_STS_OK);
-		pb->epoch = DMR_UNCOUNTED;
+		dmr_flush_ended(c, pb->ticket, BLK_STS_OK);
+		pb->ticket = DMR_TICKET_NONE;
 		if (kept_aside(c, f, bio))
 			return DM_MAPIO_SUBMITTED;
 	}
@@ -178,18 +178,18 @@ bool dmr_map_fua(struct dmr_target *c, struct bio *bio)
 	enum dmr_device dev = bio->bi_bdev == c->spare->bdev ? DMR_SPARE : DMR_MAIN;
 	struct dmr_flushes *f = flushes_of(c, dev);
 	struct dmr_bio *pb = dmr_bio(bio);
-	unsigned int epoch = pb->epoch;
+	unsigned int epoch = pb->ticket;
 	unsigned long flags;
 	bool wait;
 	int idx;
 
 	if (!fua_flushes(bio->bi_bdev)) {
-		pb->epoch = DMR_FUA_ALONE + epoch;
+		pb->ticket = dmr_ticket(DMR_TICKET_FUA_ALONE, 0, 0, epoch);
 		return true;
 	}
 	idx = __srcu_read_lock(&f->under_way);
 	__release(&f->under_way);	/* for sparse: not on return */
-	pb->epoch = DMR_FUA + 4 * dev + 2 * idx + epoch;
+	pb->ticket = dmr_ticket(DMR_TICKET_FUA, dev, idx, epoch);
 	/* As in get_under_way(). */
 	if (likely(!READ_ONCE(f->aside)))
 		return true;
@@ -200,7 +200,7 @@ bool dmr_map_fua(struct dmr_target *c, struct bio *bio)
 	spin_lock_irqsave(&c->lock, flags);
 	wait = f->closed;
 	if (wait) {
-		pb->epoch = epoch;
+		pb->ticket = epoch;
 		end_under_way(f, idx);
 		bio_list_add(&f->waiting_fua, bio);
 	}
@@ -208,16 +208,16 @@ bool dmr_map_fua(struct dmr_target *c, struct bio *bio)
 	return !wait;
 }
 
-enum dmr_device dmr_fua_ended(struct dmr_target *c, unsigned int epoch,
+enum dmr_device dmr_fua_ended(struct dmr_target *c, unsigned int ticket,
 			      blk_status_t error)
 {
-	enum dmr_device dev = (epoch - DMR_FUA) / 4;
+	enum dmr_device dev = dmr_ticket_dev(ticket, DMR_TICKET_FUA);
 	struct dmr_flushes *f = flushes_of(c, dev);
 
 	/* As in dmr_flush_ended(). What would have to wait has not been begun. */
 	if (error && error != BLK_STS_AGAIN)
 		atomic_inc(&f->failed);
-	end_under_way(f, epoch >> 1 & 1);
+	end_under_way(f, dmr_ticket_side(ticket));
 	return dev;
 }
 

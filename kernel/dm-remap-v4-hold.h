@@ -22,7 +22,6 @@
 
 #define DMR_MAX_HELD	512
 #define DMR_MAX_EXTRA	16	/* of dmr_hold_extend(), beyond those */
-#define DMR_UNCOUNTED	2	/* instead of an epoch: not in flight */
 
 struct dmr_range {
 	sector_t start;

@@ -69,7 +69,7 @@ int dmr_md_dirty_block(struct dmr_metadata *md, u64 block, const void *image,
 	p->crc = cpu_to_le32(dmr_md_block_crc(p));
 	dm_bufio_mark_buffer_dirty(b);
 	dm_bufio_release(b);
-	WRITE_ONCE(md->block_writes, md->block_writes + 1);
+	md->block_writes++;
 	return 0;
 }
 
@@ -91,6 +91,6 @@ void dmr_md_blame(struct dmr_metadata *md, bool block)
 
 int dmr_md_write_and_flush(struct dmr_metadata *md)
 {
-	WRITE_ONCE(md->flushes, md->flushes + 1);
+	md->flushes++;
 	return dmr_md_flush_spare(md, true);
 }

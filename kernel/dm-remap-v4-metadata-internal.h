@@ -23,8 +23,17 @@ struct dmr_readahead;
 #define LOG_BUFFERS	3
 
 /*
- * No locks: one caller at a time, see dm-remap-v4-metadata.h. Fields marked (s) are also
- * read by dmr_metadata_status() and are written with WRITE_ONCE.
+ * No locks: one caller at a time, see dm-remap-v4-metadata.h. Masks have a bit for each
+ * copy. Behind a commit that succeeded, and a mend, header_ok, whole and good are the same;
+ * what each operation takes away, and gives back, of a copy:
+ *
+ *			header_ok	info_ok		good		whole
+ *	header failed	-		-		-		-
+ *	info, log failed -		-		-		till the next commit
+ *	commit		those good	as it was	as it was	those good
+ *	new number	none		as it was	as it was	as it was
+ *	mended		+		+		+		+
+ *	check		what is on disk, and is sure			+ header_ok
  */
 struct dmr_metadata {
 	struct dm_bufio_client *bufio;	/* the caller's */
@@ -44,7 +53,7 @@ struct dmr_metadata {
 	u32 over_records[32];		/* see crc_over_records(); the same */
 	bool formatted;			/* constant after open */
 
-	u8 good;			/* (s) copies that hold the state whole */
+	u8 good;			/* copies that hold the state whole */
 	u8 header_ok, info_ok;		/* copies whose block is the present one */
 	u8 whole;			/* copies whose header has that state, or a later one, whole */
 	u8 cached;			/* dmr_unsure.headers */
@@ -58,16 +67,16 @@ struct dmr_metadata {
 	bool believed;			/* the owner wants what was loaded, be it old */
 	bool stale;			/* a newer header was met since; till the next open */
 	bool certain;			/* any other load would find it, too, or a later one */
-	u64 sequence;			/* (s) the highest ever tried on disk */
+	u64 sequence;			/* the highest ever tried on disk */
 	u64 durable;			/* that a majority of the headers is known to have had */
 	u64 skip;			/* of sequence numbers, see load() */
 	bool shadow_ok;			/* one copy: its shadow is the present header */
 	bool shadow_unsure;		/* it may be read, and not be stored */
 	bool spilled;			/* a full header stands in the log too */
 	bool ahead;			/* there may be a newer header, to be denied */
-	bool needs_check;		/* (s) wanted in the next header */
+	bool needs_check;		/* wanted in the next header */
 
-	u64 commits, block_writes, flushes;	/* (s) */
+	u64 commits, block_writes, flushes;	/* since the open */
 
 	/* While the log is loaded, if there is memory. */
 	struct dmr_readahead *stream;

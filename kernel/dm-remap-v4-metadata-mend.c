@@ -57,7 +57,7 @@ static int mend_copy(struct dmr_metadata *md, u8 copy, unsigned int only, bool s
 	}
 	if (was_good || lacks(md, bit, false) & ~(what | WRITE_SPILL))
 		return 0;
-	WRITE_ONCE(md->good, md->good | bit);
+	md->good |= bit;
 	return 1;
 }
 
@@ -121,7 +121,7 @@ static int mend(struct dmr_metadata *md, u32 flags)
 
 	r = mend_copies(md, WRITE_HEADER | WRITE_INFO | WRITE_LOG | WRITE_SPILL, spill);
 	/* The last whole header was left as it is, and is not known to fail. */
-	WRITE_ONCE(md->good, md->good & (md->header_ok | md->whole));
+	md->good &= md->header_ok | md->whole;
 	md->spilled = spill && md->good;
 	note_durable(md);
 	/* In a majority it denies the failed commit, whichever copies are there next time. */
@@ -343,6 +343,6 @@ u32 dmr_metadata_check(struct dmr_metadata *md)
 	}
 	if (md->copies == 1 && !md->shadow_ok)
 		logs = 0;
-	WRITE_ONCE(md->good, md->header_ok & md->info_ok & logs);
+	md->good = md->header_ok & md->info_ok & logs;
 	return count(md->good);
 }

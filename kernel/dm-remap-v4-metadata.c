@@ -122,7 +122,7 @@ void dmr_md_lose_copies(struct dmr_metadata *md, u8 failed, unsigned int what)
 {
 	if (what & WRITE_HEADER)
 		md->whole &= ~failed;
-	WRITE_ONCE(md->good, md->good & ~failed);
+	md->good &= ~failed;
 	md->header_ok &= ~failed;
 	md->info_ok &= ~failed;
 }
@@ -234,7 +234,7 @@ bool dmr_md_in_majority(const struct dmr_metadata *md)
 /* No two states share a number, nor two versions of a block. */
 u64 dmr_md_new_sequence(struct dmr_metadata *md)
 {
-	WRITE_ONCE(md->sequence, md->sequence + 1 + md->skip);
+	md->sequence += 1 + md->skip;
 	md->skip = 0;
 	return md->sequence;
 }
@@ -304,7 +304,7 @@ static int commit_batch(struct dmr_metadata *md, const struct dmr_record *recs,
 	md->spilled = what & WRITE_SPILL;
 	for (i = 0; i < nr; i++)
 		md->nr_bad += recs[i].kind == DMR_REC_BAD_SPARE;
-	WRITE_ONCE(md->commits, md->commits + 1);
+	md->commits++;
 	return nr;
 }
 
@@ -314,7 +314,7 @@ static int commit_batch(struct dmr_metadata *md, const struct dmr_record *recs,
  */
 int dmr_md_flush_data(struct dmr_metadata *md)
 {
-	WRITE_ONCE(md->flushes, md->flushes + 1);
+	md->flushes++;
 	return dmr_md_flush_spare(md, false) ? -EREMOTEIO : 0;
 }
 
@@ -388,23 +388,23 @@ bool dmr_metadata_in_doubt(const struct dmr_metadata *md)
 
 void dmr_metadata_set_needs_check(struct dmr_metadata *md, bool needs_check)
 {
-	WRITE_ONCE(md->needs_check, needs_check);
+	md->needs_check = needs_check;
 }
 
 void dmr_metadata_status(struct dmr_metadata *md, struct dmr_meta_status *st)
 {
 	st->uuid = md->hdr->p.uuid;
-	st->sequence = READ_ONCE(md->sequence);
+	st->sequence = md->sequence;
 	st->copies = md->copies;
-	st->good = READ_ONCE(md->good);
+	st->good = md->good;
 	st->valid = count(st->good);
 	st->spacing = md->spacing;
 	st->generation = le64_to_cpu(md->hdr->generation);
 	st->log_blocks = le32_to_cpu(md->hdr->log_blocks);
-	st->commits = READ_ONCE(md->commits);
-	st->block_writes = READ_ONCE(md->block_writes);
-	st->flushes = READ_ONCE(md->flushes);
-	st->needs_check = READ_ONCE(md->needs_check);
+	st->commits = md->commits;
+	st->block_writes = md->block_writes;
+	st->flushes = md->flushes;
+	st->needs_check = md->needs_check;
 	st->formatted = md->formatted;
 	st->chosen = md->chosen;
 }

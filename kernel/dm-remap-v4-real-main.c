@@ -61,7 +61,7 @@ static __always_inline void admit(struct dmr_target *c, struct bio *bio,
 				  struct dmr_bio *pb, unsigned int epoch)
 {
 	pb->iter = bio->bi_iter;
-	pb->epoch = epoch;
+	pb->ticket = epoch;
 	dmr_hold_count(&c->hold, epoch);
 }
 
@@ -155,11 +155,11 @@ static noinline enum dmr_route look_up(struct dmr_target *c, struct bio *bio,
 	const struct dmr_entry *e;
 
 	if (unlikely(READ_ONCE(c->uncertain)) && op_is_write(bio->bi_opf)) {
-		pb->epoch = DMR_UNCOUNTED;
+		pb->ticket = DMR_TICKET_NONE;
 		return DMR_REFUSE;
 	}
 	if (unlikely(held)) {
-		pb->epoch = DMR_UNCOUNTED;
+		pb->ticket = DMR_TICKET_NONE;
 		return dmr_route_bio(c, bio, may_split(bio));
 	}
 	e = dmr_map_find(&c->map, bio->bi_iter.bi_sector, bio_sectors(bio));
@@ -167,7 +167,7 @@ static noinline enum dmr_route look_up(struct dmr_target *c, struct bio *bio,
 		admit(c, bio, pb, epoch);
 		return DMR_TO_MAIN;
 	}
-	pb->epoch = DMR_UNCOUNTED;
+	pb->ticket = DMR_TICKET_NONE;
 	return route(c, bio, pb, epoch, e, bio_sectors(bio), may_split(bio));
 }
 
@@ -178,10 +178,11 @@ static noinline int keep(struct dmr_target *c, struct bio *bio,
 	dmr_follow_route(c, bio, way);
 	if (way == DMR_DEFER) {
 		if (bio->bi_opf & REQ_FUA)
-			pb->epoch = DMR_UNCOUNTED_FUA;
+			pb->ticket = DMR_TICKET_NONE_FUA;
 		pb->iter = bio->bi_iter;
 		pb->error = BLK_STS_OK;
 		pb->suspect = 0;
+		pb->served_once = false;
 		if (bio->bi_opf & REQ_NOWAIT)
 			bio_wouldblock_error(bio);
 		else if (bio->bi_opf & REQ_RAHEAD)
@@ -224,7 +225,7 @@ static noinline int map_flushing(struct dm_target *ti, struct dmr_target *c,
 	if (bio->bi_opf & REQ_PREFLUSH)
 		return dmr_map_flush(c, bio);
 	if (dmr_flush_tells_fua(c)) {
-		dmr_bio(bio)->epoch = DMR_UNCOUNTED;
+		dmr_bio(bio)->ticket = DMR_TICKET_NONE;
 		bio_io_error(bio);
 		return DM_MAPIO_SUBMITTED;
 	}
@@ -302,9 +303,10 @@ static noinline int end_slowly(struct dmr_target *c, struct bio *bio,
 	 */
 	bio_clear_flag(bio, BIO_QOS_THROTTLED);
 	bio_clear_flag(bio, BIO_QOS_MERGED);
-	pb->epoch = fua ? DMR_UNCOUNTED_FUA : DMR_UNCOUNTED;
+	pb->ticket = fua ? DMR_TICKET_NONE_FUA : DMR_TICKET_NONE;
 	pb->error = error;
 	pb->suspect = suspect;
+	pb->served_once = false;
 	defer_bio(c, bio);
 	return DM_ENDIO_INCOMPLETE;
 }
@@ -313,16 +315,16 @@ static noinline int end_slowly(struct dmr_target *c, struct bio *bio,
 static noinline int end_other(struct dmr_target *c, struct bio *bio,
 			      blk_status_t error)
 {
-	unsigned int epoch = dmr_bio(bio)->epoch;
+	unsigned int ticket = dmr_bio(bio)->ticket;
 	u8 suspect;
 
-	if (epoch < DMR_FUA) {
-		if (epoch >= DMR_FLUSH)
-			dmr_flush_ended(c, epoch, error);
+	if (ticket < DMR_TICKET_FUA) {
+		if (ticket >= DMR_TICKET_FLUSH)
+			dmr_flush_ended(c, ticket, error);
 		return DM_ENDIO_DONE;
 	}
-	suspect = epoch < DMR_FUA_ALONE ? dmr_fua_ended(c, epoch, error) + 1 : 0;
-	if (dmr_hold_uncount(&c->hold, epoch & 1) || error)
+	suspect = ticket < DMR_TICKET_FUA_ALONE ? dmr_fua_ended(c, ticket, error) + 1 : 0;
+	if (dmr_hold_uncount(&c->hold, dmr_ticket_epoch(ticket)) || error)
 		return end_slowly(c, bio, error, suspect, true);
 	return DM_ENDIO_DONE;
 }
@@ -330,13 +332,13 @@ static noinline int end_other(struct dmr_target *c, struct bio *bio,
 static int dmr_end_io(struct dm_target *ti, struct bio *bio, blk_status_t *error)
 {
 	struct dmr_target *c = ti->private;
-	unsigned int epoch = dmr_bio(bio)->epoch;
+	unsigned int ticket = dmr_bio(bio)->ticket;
 
-	if (unlikely(epoch >= DMR_UNCOUNTED))
+	if (unlikely(ticket >= DMR_TICKET_NONE))
 		return end_other(c, bio, *error);
 
 	/* Its I/O is over, also if the worker looks into it next. */
-	if (unlikely(dmr_hold_uncount(&c->hold, epoch) || *error))
+	if (unlikely(dmr_hold_uncount(&c->hold, ticket) || *error))
 		return end_slowly(c, bio, *error, 0, false);
 	return DM_ENDIO_DONE;
 }

@@ -115,16 +115,10 @@ static blk_status_t believe_writes(struct dmr_target *c, unsigned int savepoint)
 	return BLK_STS_IOERR;
 }
 
-/* Not for ever: what fails again is told. */
-static bool served_twice(const struct dmr_bio *pb)
-{
-	return pb->suspect == DMR_SERVED_ONCE;
-}
-
 static blk_status_t serve(struct dmr_target *c, struct bio *bio)
 {
 	struct dmr_bio *pb = dmr_bio(bio);
-	bool failed = pb->error && !served_twice(pb);
+	bool failed = pb->error && !pb->served_once;
 	struct dmr_data data = {
 		.bio = bio,
 		.iter = pb->iter,
@@ -196,7 +190,7 @@ static bool passes_now(struct dmr_target *c, struct bio *bio)
 	enum dmr_route route;
 
 	/* What was submitted once can't be again: core may have counted its parts in it. */
-	if (pb->error || pb->suspect)
+	if (pb->error || pb->served_once)
 		return false;
 	bio->bi_iter = pb->iter;
 	rcu_read_lock_sched();
@@ -277,7 +271,7 @@ static void commit_ended(struct bio *bio, int error)
 
 	if (pb->fate != DMR_WAITS)
 		return;
-	pb->fate = error == -EREMOTEIO && !served_twice(pb) ? DMR_AGAIN : DMR_NO_RECORDS;
+	pb->fate = error == -EREMOTEIO && !pb->served_once ? DMR_AGAIN : DMR_NO_RECORDS;
 	if (error)
 		bio->bi_status = pb->error ?: BLK_STS_IOERR;
 }
@@ -351,7 +345,7 @@ static bool wrote(const struct bio *bio)
 
 static bool was_fua(struct bio *bio)
 {
-	return dmr_bio(bio)->epoch == DMR_UNCOUNTED_FUA;
+	return dmr_bio(bio)->ticket == DMR_TICKET_NONE_FUA;
 }
 
 /* What was REQ_FUA is to be stable, wherever it went. */
@@ -383,9 +377,11 @@ static bool write_again(struct dmr_target *c, struct bio *bio)
 {
 	struct dmr_bio *pb = dmr_bio(bio);
 
-	if (served_twice(pb))
+	/* Not for ever: what fails again is told. */
+	if (pb->served_once)
 		return false;
-	pb->suspect = DMR_SERVED_ONCE;
+	pb->suspect = 0;
+	pb->served_once = true;
 	bio->bi_opf &= ~REQ_NOWAIT;
 	spin_lock_irq(&c->lock);
 	bio_list_add(&c->deferred, bio);

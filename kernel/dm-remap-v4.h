@@ -211,21 +211,47 @@ struct dmr_target {
 	struct list_head claimed;	/* the global list of spares in use */
 };
 
-/* In place of an epoch: of a flush, with its device and its side of under_way. */
-#define DMR_FLUSH	4
-
-/* Of a write with a flush behind it: these, and the epoch. */
-#define DMR_FUA		8
-
 /*
- * Of a REQ_FUA write without: and the epoch. And as DMR_UNCOUNTED: where there is no
- * cache, core forgets the flag when the write is submitted.
+ * A bio's ticket: what it gives back when it ends. One byte, so that the healthy path
+ * writes and compares it once; there it is the epoch that it was counted in, 0 or 1
+ * (dm-remap-v4-hold.h). All others:
+ *
+ *				+ 4 * device + 2 * side	+ epoch
+ *	DMR_TICKET_NONE			-	-	-	the worker has it, or it
+ *								ends in map
+ *	DMR_TICKET_NONE_FUA		-	-	-	likewise, and was REQ_FUA:
+ *								core may forget that flag
+ *	DMR_TICKET_FLUSH		x	x	-	a flush: of the device's
+ *								under_way, by its side
+ *	DMR_TICKET_FUA			x	x	x	a write with a flush
+ *								behind it: both
+ *	DMR_TICKET_FUA_ALONE		-	-	x	REQ_FUA without a flush
  */
-#define DMR_FUA_ALONE		16
-#define DMR_UNCOUNTED_FUA	3
+#define DMR_TICKET_NONE		2
+#define DMR_TICKET_NONE_FUA	3
+#define DMR_TICKET_FLUSH	4
+#define DMR_TICKET_FUA		12
+#define DMR_TICKET_FUA_ALONE	20
 
-/* In place of the device of a flush: it was served once, and is served again. */
-#define DMR_SERVED_ONCE		(DMR_NR_DEVICES + 1)
+static inline u8 dmr_ticket(u8 from, unsigned int dev, int side, unsigned int epoch)
+{
+	return from + 4 * dev + 2 * side + epoch;
+}
+
+static inline unsigned int dmr_ticket_dev(unsigned int ticket, u8 from)
+{
+	return (ticket - from) / 4;
+}
+
+static inline int dmr_ticket_side(unsigned int ticket)
+{
+	return ticket >> 1 & 1;
+}
+
+static inline unsigned int dmr_ticket_epoch(unsigned int ticket)
+{
+	return ticket & 1;
+}
 
 /* What the commit of a round means to a bio. */
 enum dmr_fate {
@@ -234,17 +260,15 @@ enum dmr_fate {
 	DMR_AGAIN,		/* which failed, but need not if it is served again */
 };
 
-/*
- * Per bio, in dm's per-bio data. @suspect: its error may be one of a flush of this
- * device, + 1, or else 0; or DMR_SERVED_ONCE.
- */
+/* Per bio, in dm's per-bio data. */
 struct dmr_bio {
 	struct bvec_iter iter;	/* as mapped; bi_sector counts on main */
-	u8 epoch;		/* for dmr_hold_uncount(), or from DMR_UNCOUNTED on */
-	u8 fate : 2;		/* worker: enum dmr_fate ... */
-	u8 wrote : 2;		/* ... and the devices that it went to, as bits */
+	u8 ticket;
 	blk_status_t error;	/* what it failed with; 0 if merely deferred */
-	u8 suspect;		/* see above */
+	u8 suspect : 2;		/* that may be a flush's of this device, + 1; or 0 */
+	u8 served_once : 1;	/* worker: and is served again */
+	u8 fate : 2;		/* worker: enum dmr_fate */
+	u8 wrote : 2;		/* worker: the devices that it went to, as bits */
 };
 
 static inline struct dmr_bio *dmr_bio(struct bio *bio)
@@ -301,18 +325,18 @@ bool dmr_whole_blocks(const struct dmr_target *c, sector_t sector, sector_t len)
 int dmr_flush_init(struct dmr_target *c);
 void dmr_flush_exit(struct dmr_target *c);
 int dmr_map_flush(struct dmr_target *c, struct bio *bio);
-void dmr_flush_ended(struct dmr_target *c, unsigned int epoch, blk_status_t error);
+void dmr_flush_ended(struct dmr_target *c, unsigned int ticket, blk_status_t error);
 
 /* A write is to fail for a flush of whose failure nobody heard. */
 bool dmr_flush_tells_fua(struct dmr_target *c);
 
 /*
  * @bio, a REQ_FUA write, has its device and is counted. False: it waits, and will be
- * submitted. Behind this its epoch may be one from DMR_FUA on: dmr_fua_ended() undoes
- * that, and returns the device.
+ * submitted. Behind this its ticket is one of DMR_TICKET_FUA, which dmr_fua_ended() takes
+ * back, and returns the device, or of DMR_TICKET_FUA_ALONE.
  */
 bool dmr_map_fua(struct dmr_target *c, struct bio *bio);
-enum dmr_device dmr_fua_ended(struct dmr_target *c, unsigned int epoch,
+enum dmr_device dmr_fua_ended(struct dmr_target *c, unsigned int ticket,
 			      blk_status_t error);
 
 /* Worker: what it writes to @dev from here on, its next flush is to make durable. */

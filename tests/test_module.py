@@ -213,11 +213,11 @@ def test_status_json_keys(run: Run) -> None:
     assert set(told) == {"loaded", "version", "users", "parameters", "kernel", "built", "headers", "compiler"}
 
 
-def log_of(tmp_path: Path, *lines: str) -> str:
+def log_of(tmp_path: Path, *lines: str, priority: int = 3) -> str:
     log = tmp_path / "kmsg"
     log.write_text("")
     mark = KernelLog(log)
-    records = [f"3,{number},99,-;{line}\n SUBSYSTEM=block\n" for number, line in enumerate(lines)]
+    records = [f"{priority},{number},99,-;{line}\n SUBSYSTEM=block\n" for number, line in enumerate(lines)]
     log.write_text("".join(records))
     try:
         return mark.sentence()
@@ -239,6 +239,14 @@ def log_of(tmp_path: Path, *lines: str) -> str:
 )
 def test_the_kernels_sentence(tmp_path: Path, line: str, told: str) -> None:
     assert log_of(tmp_path, line) == told
+
+
+@pytest.mark.parametrize(
+    ("priority", "told"), [(3, True), (4, False), (6, False), (8 + 3, True), (8 + 4, False)]
+)
+def test_what_the_target_has_done_meanwhile_is_no_reason(tmp_path: Path, priority: int, told: bool) -> None:
+    line = "device-mapper: remap-v4: r0: moved to the spare: 8 sectors, 1 extents, from sector 8 on"
+    assert bool(log_of(tmp_path, line, priority=priority)) is told
 
 
 def test_a_log_that_cannot_be_read_is_silent(tmp_path: Path) -> None:

@@ -12,8 +12,12 @@ _PREFIX: Final = re.compile(
 _NOISE: Final = ("error adding target to table", "unable to find target")
 
 
+# The level of what is refused; what the target has done is told in warnings and below.
+_ERROR: Final = 3
+
+
 class KernelLog:
-    """Device-mapper's lines since this object was made; silent where the log cannot be read."""
+    """Device-mapper's errors since this object was made; silent where the log cannot be read."""
 
     def __init__(self, path: Path = KMSG) -> None:
         self._fd: int | None = None
@@ -30,7 +34,7 @@ class KernelLog:
             self._fd = None
 
     def sentence(self) -> str:
-        """The first telling line of device-mapper since the mark, without its prefix; or empty."""
+        """The first telling error of device-mapper since the mark, without its prefix; or empty."""
         lines = [line for line in self._lines() if line.startswith("device-mapper:") or "remap-v4" in line]
         told = [line for line in lines if not any(noise in line for noise in _NOISE)]
         return _PREFIX.sub("", (told or lines or [""])[0]).strip()
@@ -47,6 +51,9 @@ class KernelLog:
                 break
             if not record:
                 break
-            # "priority,number,time,flags;text\n KEY=value\n ..."
-            found.append(record.decode(errors="replace").partition(";")[2].split("\n", 1)[0])
+            # "priority,number,time,flags;text\n KEY=value\n ..."; the level is in three bits of the priority.
+            about, _, text = record.decode(errors="replace").partition(";")
+            priority = about.partition(",")[0]
+            if priority.isdecimal() and int(priority) & 7 <= _ERROR:
+                found.append(text.split("\n", 1)[0])
         return found
