@@ -24,16 +24,18 @@ struct dmr_readahead;
 
 /*
  * No locks: one caller at a time, see dm-remap-v4-metadata.h. Masks have a bit for each
- * copy. Behind a commit that succeeded, and a mend, header_ok, whole and good are the same;
- * what each operation takes away, and gives back, of a copy:
+ * copy. Behind a commit that succeeded, and a mend that did, header_ok, whole and good are
+ * the same. What takes a copy out of which, and brings it back:
  *
- *			header_ok	info_ok		good		whole
- *	header failed	-		-		-		-
- *	info, log failed -		-		-		till the next commit
- *	commit		those good	as it was	as it was	those good
- *	new number	none		as it was	as it was	as it was
- *	mended		+		+		+		+
- *	check		what is on disk, and is sure			+ header_ok
+ *				header_ok	info_ok		good	whole
+ *	header failed		out		out		out	out
+ *	info, log or shadow
+ *	failed, or in doubt	out		out		out	out by the next commit
+ *	commit			those good	-		-	those good
+ *	mend's new number	all out		-		-	-
+ *	mended			in		in		in	in
+ *	check			those that are on disk, and sure	in with header_ok; out
+ *								if it has none of ours
  */
 struct dmr_metadata {
 	struct dm_bufio_client *bufio;	/* the caller's */

@@ -239,10 +239,13 @@ static void collect_bios(struct dmr_target *c, struct dmr_round *round)
 	spin_unlock_irq(&c->lock);
 }
 
+#define MAX_IN_THE_WAY	64	/* of those; then all that come behind wait as well */
+
 /* Requests that move blocks and do not overlap, up to one that moves none. */
 static void collect_requests(struct dmr_target *c, struct dmr_round *round)
 {
 	struct dmr_request *req, *next;
+	unsigned int in_the_way = 0;
 
 	spin_lock_irq(&c->lock);
 	list_for_each_entry_safe(req, next, &c->requests, list) {
@@ -251,8 +254,10 @@ static void collect_requests(struct dmr_target *c, struct dmr_round *round)
 			round->last = req;
 		} else if (dmr_hold_add(&c->hold, req->sector, req->len)) {
 			list_move_tail(&req->list, &round->requests);
+		} else if (in_the_way++ < MAX_IN_THE_WAY) {
+			continue;
 		} else {
-			continue;	/* behind another one that is in the way */
+			break;
 		}
 		req->queued = false;
 		if (round->last)
@@ -421,23 +426,28 @@ static void answer_bios(struct dmr_target *c, struct dmr_round *round)
 	}
 }
 
-/* Those that are not done yet come first in the next round of theirs. */
+/*
+ * Those that are not done yet come first in the next round of theirs: the one that was
+ * cut behind those that had no turn.
+ */
 static void answer_requests(struct dmr_target *c, struct dmr_round *round)
 {
 	struct dmr_request *req, *next;
+	LIST_HEAD(again);
 
-	/* The asker's memory: it may be gone once it is told. */
-	list_for_each_entry_safe(req, next, &round->requests, list) {
-		if (dmr_request_goes_on(req))
-			continue;
-		list_del(&req->list);
-		complete(&req->done);
-	}
 	spin_lock_irq(&c->lock);
-	list_for_each_entry(req, &round->requests, list)
+	list_for_each_entry_safe(req, next, &round->requests, list) {
+		if (!dmr_request_goes_on(req) || dmr_request_stopped(req))
+			continue;
 		req->queued = true;
-	list_splice(&round->requests, &c->requests);
+		list_move_tail(&req->list, &again);
+	}
+	list_rotate_left(&again);
+	list_splice(&again, &c->requests);
 	spin_unlock_irq(&c->lock);
+	/* The asker's memory: it may be gone once it is told. */
+	list_for_each_entry_safe(req, next, &round->requests, list)
+		complete(&req->done);
 	if (round->last)
 		complete(&round->last->done);
 }

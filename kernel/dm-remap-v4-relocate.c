@@ -19,9 +19,12 @@ static void refuse(struct dmr_request *req, int error, const char *why)
 	req->why = why;
 }
 
-static void interrupted(struct dmr_request *req)
+bool dmr_request_stopped(struct dmr_request *req)
 {
+	if (!READ_ONCE(req->stop))
+		return false;
 	refuse(req, -EINTR, "interrupted; what was done by then is done");
+	return true;
 }
 
 /* Who is killed takes back what is not being served, and waits for the part that is. */
@@ -37,10 +40,8 @@ static void take_back(struct dmr_target *c, struct dmr_request *req)
 	req->queued = false;
 	WRITE_ONCE(req->stop, true);
 	spin_unlock_irqrestore(&c->lock, flags);
-	if (queued) {
-		interrupted(req);
+	if (queued && dmr_request_stopped(req))
 		complete(&req->done);
-	}
 }
 
 static void wait_for_answers(struct dmr_target *c, struct dmr_request *req,
@@ -142,9 +143,9 @@ static bool may_go_on(struct dmr_target *c, struct dmr_request *req)
 {
 	if (!dmr_request_goes_on(req))
 		return false;
-	if (READ_ONCE(req->stop))
-		interrupted(req);
-	else if (READ_ONCE(c->suspended))
+	if (dmr_request_stopped(req))
+		return false;
+	if (READ_ONCE(c->suspended))
 		refuse(req, -EBUSY, "the device is to be suspended, resume it and send this again");
 	else
 		return !dmr_round_is_long(c);

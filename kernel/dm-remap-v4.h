@@ -164,7 +164,7 @@ struct dmr_target {
 	struct dmr_flush_marks marks[DMR_NR_DEVICES];
 	/* Constant after the constructor. Neither: they are stacked, and who knows. */
 	bool one_disk;		/* both devices are of it, and have one cache */
-	bool two_disks;
+	bool two_disks;		/* as far as their drivers know */
 
 	struct mutex live;		/* md does not come or go under it */
 	bool suspended;			/* or about to be: requests end early. WRITE_ONCE */
@@ -531,8 +531,9 @@ void dmr_serve_request(struct dmr_target *c, struct dmr_request *req);
 void dmr_request_failed(struct dmr_request *req, int error);
 /* ... and behind it. */
 void dmr_count_moved(struct dmr_target *c, struct dmr_request *req);
-/* Is there more of it to be done? */
+/* Is there more of it to be done? And does nobody want that any more? Then it is refused. */
 bool dmr_request_goes_on(const struct dmr_request *req);
+bool dmr_request_stopped(struct dmr_request *req);
 
 /* Any other request, by itself. */
 void dmr_run_request(struct dmr_target *c, struct dmr_request *req);

@@ -57,6 +57,21 @@ def test_a_write_that_fails_meanwhile_is_answered_first(guest: Guest) -> None:
         assert moving.wait(check=False).rc != 0
 
 
+def test_another_request_is_not_kept_waiting(guest: Guest) -> None:
+    with moving_slowly(guest) as (_, moving):
+        # Also one of the same kind, and one that has to wait for the blocks, and is killed.
+        for word, sector in (("remap", 1000), ("pending", 2000), ("unmap", 1000)):
+            message(guest, word, sector, 8)
+        waiting = guest.start("dmsetup", "message", "mapped", 0, "remap", BAD.stop - 8, 8)
+        assert message(guest, "sync").startswith("Saved")
+        waiting.kill()
+        assert waiting.wait(check=False).rc != 0
+        assert is_moving(guest)
+        assert [*range(2000, 2008)] == pending(extents(guest))[:8]
+        moving.kill()
+        assert moving.wait(check=False).rc != 0
+
+
 def test_who_asked_for_it_can_be_killed_and_what_was_found_stays(guest: Guest) -> None:
     with moving_slowly(guest) as (_, moving):
         moving.kill()
