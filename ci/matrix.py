@@ -23,9 +23,11 @@ def with_row(page: str, name: str, cells: list[str]) -> str:
     return before + BEGIN + HEAD + "".join(rows[key] for key in ORDER if key in rows) + END + after
 
 
-def main(page: str, name: str, version: str, compiler: str, *counts_and_report: str) -> int:
-    *counts, report = counts_and_report
-    tally = Tally.read(Path(report))
+def main(
+    page: str, name: str, version: str, compiler: str, w1: str, sparse: str, clang: str, *reports: str
+) -> int:
+    counts = [w1, sparse, clang]
+    tally = sum((Tally.read(Path(report)) for report in reports), Tally())
     found = [tally.failed, tally.skipped, tally.complaints]
     path = Path(page)
     cells = [version, compiler, *counts, *map(str, (tally.passed, *found))]

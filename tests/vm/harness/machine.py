@@ -110,11 +110,11 @@ class Machine:
         assert not self.running, "the machine is on"
         try:
             guest = self._start()
-        except KernelPanic as panic:
+        except (KernelPanic, VMHung) as failure:
             # None of our code is in it yet: see docs/testing.md.
-            if "int3: 0000" not in str(panic):
+            if isinstance(failure, KernelPanic) and "int3: 0000" not in str(failure):
                 raise
-            warnings.warn("QEMU lost a patch of the kernel's own code; booted once more", stacklevel=2)
+            warnings.warn(f"the machine did not boot, and is booted once more: {failure}", stacklevel=2)
             self._off()
             self.console.forgive()
             guest = self._start()
