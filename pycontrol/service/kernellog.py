@@ -10,8 +10,6 @@ _PREFIX: Final = re.compile(
     r"^device-mapper: (?:table: |ioctl: )?(?:\d+:\d+: )?(?:(?:dm-)?remap-v4(?: metadata)?: )*"
 )
 _NOISE: Final = ("error adding target to table", "unable to find target")
-
-
 # The level of what is refused; what the target has done is told in warnings and below.
 _ERROR: Final = 3
 

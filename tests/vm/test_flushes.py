@@ -335,6 +335,13 @@ def two_writes(guest: Guest, *, healed: list[range], stalled: tuple[str, int]) -
     return device, writes
 
 
+def both_are_well(writes: list[Job], syncing: Job) -> None:
+    """And who flushed is told that it failed."""
+    for writing in writes:
+        writing.wait()
+    assert syncing.wait(check=False).rc != 0
+
+
 @pytest.mark.usefixtures("udev_again")
 def test_what_was_written_before_a_flush_failed_is_written_again(guest: Guest) -> None:
     """By the worker, which has not answered yet: it tells nobody else that an application's failed."""
@@ -343,9 +350,7 @@ def test_what_was_written_before_a_flush_failed_is_written_again(guest: Guest) -
     before = stored(guest)
     syncing = failing_sync(guest, device, "main")
     spare.stall([])
-    for writing in writes:
-        writing.wait()
-    assert syncing.wait(check=False).rc != 0
+    both_are_well(writes, syncing)
     assert remapped(extents(guest)) == [*range(1000, 1008), *SECOND]
     assert stored(guest) == before + 1
     guest.flush(device)
@@ -358,9 +363,7 @@ def test_a_flush_that_failed_is_nothing_to_what_was_written_to_the_other_disk(gu
     before = stored(guest)
     syncing = failing_sync(guest, device, "spare")
     main.stall([])
-    for writing in writes:
-        writing.wait()
-    assert syncing.wait(check=False).rc != 0
+    both_are_well(writes, syncing)
     # The second alone.
     assert stored(guest) == before + 1
     guest.flush(device)
@@ -372,9 +375,7 @@ def test_what_could_not_be_committed_behind_a_flush_that_failed_is_served_again(
     device, writes = two_writes(guest, healed=[], stalled=("main", SECOND.start))
     syncing = failing_sync(guest, device, "spare")
     guest.machine.main.stall([])
-    for writing in writes:
-        writing.wait()
-    assert syncing.wait(check=False).rc != 0
+    both_are_well(writes, syncing)
     assert remapped(extents(guest)) == [*range(1000, 1008), *FIRST, *SECOND]
     guest.flush(device)
     assert guest.read(device, FIRST.start, 4) == bytes(2048)
