@@ -1,4 +1,7 @@
-"""The metrics of real devices, by file and by HTTP, as Prometheus' own checker sees them."""
+"""The metrics of real devices, by file and by HTTP, as Prometheus' own checker sees them.
+
+The debug kernels know no IP: there it is the file alone.
+"""
 
 import subprocess
 from pathlib import Path
@@ -37,14 +40,17 @@ def check(text: str) -> None:
 
 
 def test_promtool_takes_what_the_monitor_gives(guest: Guest) -> None:
-    guest.call(loopback)
+    by_http = guest.machine.kernel.name not in ("kasan", "kcsan")
+    if by_http:
+        guest.call(loopback)
     guest.dmremapctl("create", "mapped", guest.main, guest.spare, "--yes")
-    with monitor(guest, "--listen 9811"):
+    with monitor(guest, "--listen 9811" if by_http else ""):
         message(guest, "remap", 1000, 8)
         wait_for(guest, "REMAP")
         wait_for_metric(guest, 'dmremap_event_bytes_total{device="mapped",action="REMAP"}', 4096)
         written = guest.run("cat", "/tmp/told.prom").out
-        given = str(guest.call(scrape, 9811))
+        assert 'dmremap_remapped_extents{device="mapped"} 1\n' in written
+        check(written)
         # The state is read when it is asked for, and the file is of the last event: here the same.
-        assert given == written and 'dmremap_remapped_extents{device="mapped"} 1\n' in given
-        check(given)
+        if by_http:
+            assert guest.call(scrape, 9811) == written
