@@ -35,6 +35,8 @@ class FakeTarget:
                 return self._list(*map(int, arguments))
             case "remap":
                 return self._remap(self._ranges(arguments))
+            case "unmap":
+                return self._unmap(self._ranges(arguments))
             case "pending":
                 return self._pend(self._ranges(arguments))
             case "sync":
@@ -43,6 +45,8 @@ class FakeTarget:
 
     def _ranges(self, words: list[str]) -> list[int]:
         numbers = list(map(int, words))
+        if len(numbers) == 1:
+            numbers.append(self.block)
         assert len(numbers) % 2 == 0
         found: list[int] = []
         for sector, count in zip(numbers[::2], numbers[1::2], strict=True):
@@ -66,6 +70,12 @@ class FakeTarget:
             self.next_spare += 1
             moved += 1
         return f"Remapped {moved} sectors" + (f", {lost} unreadable and pending" if lost else "") + "\n"
+
+    def _unmap(self, sectors: Iterable[int]) -> str:
+        asked = [sector for sector in sectors if sector in self.remapped]
+        for sector in asked:
+            del self.remapped[sector]
+        return f"Unmapped {len(asked)} sectors\n"
 
     def _pend(self, sectors: Iterable[int]) -> str:
         asked = list(sectors)

@@ -415,6 +415,21 @@ def test_the_playbooks(host: Directory, play: Play, tmp_path: Path) -> None:
     assert "failed=0" in play("health")
 
 
+@pytest.mark.parametrize("wrong", [{"spacng": 4096}, {"state": "absent"}])
+def test_the_playbook_does_nothing_for_a_list_it_does_not_know(
+    host: Directory, play: Play, wrong: dict[str, object]
+) -> None:
+    """A word with a typing error would leave a device without what was asked for, 'absent' make one."""
+    before = digests(host)
+    device = {"name": "data", "main": str(host.node("main")), "spare": str(host.node("spare")), **wrong}
+    said = play(
+        "protect", "--start-at-task", "Check the list of devices",
+        "-e", json.dumps({"dmremap_devices": [device]}),
+    )  # fmt: skip
+    assert f"data: protect does not know {next(iter(wrong))}; it makes devices of name, main" in said
+    assert "Join each disk" not in said and digests(host) == before
+
+
 def test_who_brings_devices_up_is_told_once(
     host: Directory, play: Play, boot: dict[str, object], tmp_path: Path
 ) -> None:

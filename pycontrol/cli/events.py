@@ -34,8 +34,8 @@ def events(name: str, since: str | None, sector: int, as_json: bool) -> None:
     The spare keeps what is in force, not a diary: when its log is compacted, records that later
     ones replaced are dropped and neighbours are joined under the latest time.  What is never
     recorded: reads that succeeded on a retry, errors that were passed on, copies of the metadata
-    lost and mended, changes of mode, the breaker.  'watch' and 'monitor' tell the last four as they
-    happen.
+    lost and mended, changes of mode, the breaker.  'watch' and 'monitor' tell the last three as
+    they happen.
 
     --since takes s, m, h, d and w for so long ago, 'today', 'yesterday', ISO dates (local unless they
     name a zone) and seconds since 1970.  A time marked with '?' is that of an earlier record,

@@ -33,8 +33,9 @@ def backup(
     """Copy all metadata of a spare, good or bad, to the same places of a new sparse file.
 
     The file can be inspected, checked and repaired like the spare.  The data on the spare
-    is not copied.  If the state cannot be had, all places are copied where metadata may
-    be, and the exit code is 1.  What cannot be read is zero in the file; the exit code is 6 then.
+    is not copied.  If the state cannot be had, the exit code is 1; without a whole header all
+    places are copied where metadata may be.  What cannot be read is zero in the file; the exit
+    code is 6 then.
 
     \b
     Example:

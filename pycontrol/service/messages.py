@@ -8,10 +8,15 @@ there is no such device of ours.
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
 from pycontrol.dm.ioctl import Control
-from pycontrol.errors import BrokenError, UsageError
-from pycontrol.service.devices import LARGEST_SECTOR, message
+from pycontrol.errors import BrokenError, Busy, RemapError, TargetRefused, UsageError
+from pycontrol.service import blockdev
+from pycontrol.service.devices import LARGEST_SECTOR, message, status
+from pycontrol.service.portions import FIRST, LEAST, Portion, batches
+from pycontrol.service.progress import Advance
+from pycontrol.sizes import SECTOR
 from pycontrol.text import plain
 
 
@@ -24,7 +29,7 @@ class Moved:
     pending: int
     """Could not be read, and cannot be until they are written."""
     answer: str
-    """The target's own words."""
+    """The target's words; after several messages, of all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +42,80 @@ class Copies:
     """Of the newest state."""
 
 
-def remap(control: Control, name: str, sector: int, count: int | None = None, *, at: int = 0) -> Moved:
+def remap(
+    control: Control,
+    name: str,
+    sector: int,
+    count: int | None = None,
+    *,
+    at: int = 0,
+    advance: Advance = lambda done: None,
+) -> Moved:
     """Move ``count`` sectors (the whole logical block if None) to a spare place of the target's choice.
 
-    What main can still give is copied; what it cannot give becomes pending.
+    What main can still give is copied; what it cannot give becomes pending.  Many sectors go in
+    several messages: between two of them KeyboardInterrupt comes, and ``advance`` is told of the
+    sectors done.  What was done before that, or before an error, stays.
     """
-    return _move(control, name, "remap", sector, count, at)
+    return _move(control, name, "remap", sector, count, at, advance)
 
 
-def unmap(control: Control, name: str, sector: int, count: int | None = None, *, at: int = 0) -> Moved:
-    """Copy ``count`` sectors back to main, verify them there, and drop the record.
+def unmap(
+    control: Control,
+    name: str,
+    sector: int,
+    count: int | None = None,
+    *,
+    at: int = 0,
+    advance: Advance = lambda done: None,
+) -> Moved:
+    """Copy ``count`` sectors back to main, verify them there, and drop the record; by parts, as ``remap``.
 
     TargetRefused where main still fails, and for pending sectors.
     """
-    return _move(control, name, "unmap", sector, count, at)
+    return _move(control, name, "unmap", sector, count, at, advance)
 
 
-def _move(control: Control, name: str, word: str, sector: int, count: int | None, at: int) -> Moved:
-    answer = message(control, name, (word, *_extent(sector, count)), at=at)
-    found = _taken_apart(r"(?:Remapped|Unmapped) (\d+) sectors(?:, (\d+) unreadable and pending)?", answer)
+_DONE: Final = {"remap": "Remapped", "unmap": "Unmapped"}
+
+
+def _move(
+    control: Control, name: str, word: str, sector: int, count: int | None, at: int, advance: Advance
+) -> Moved:
+    words = _extent(sector, count)
+    if count is None or count <= FIRST or not _has(control, name, at, sector, count):
+        return _moved(word, message(control, name, (word, *words), at=at))
+    done, moved, lost = 0, 0, 0
+    portion = Portion()
+    for [(start, end)] in batches([(sector, sector + count)], portion):
+        try:
+            with portion.measured(end - start):
+                answer = message(control, name, (word, str(start), str(end - start)), at=at)
+        except (Busy, TargetRefused) as error:
+            raise type(error)(
+                f"after {done} of {count} sectors, which stay as they are now, {error}"
+            ) from error
+        part = _moved(word, answer)
+        done, moved, lost = done + end - start, moved + part.sectors, lost + part.pending
+        advance(end - start)
+    said = f"{_DONE[word]} {moved} sectors" + (f", {lost} unreadable and pending" if lost else "")
+    return Moved(moved, lost, said)
+
+
+def _moved(word: str, answer: str) -> Moved:
+    found = _taken_apart(rf"{_DONE[word]} (\d+) sectors(?:, (\d+) unreadable and pending)?", answer)
     return Moved(found[0], found[1], answer)
+
+
+def _has(control: Control, name: str, at: int, sector: int, count: int) -> bool:
+    """Whether a range is in the target, and in whole logical blocks; if not, it shall refuse all of it."""
+    device = status(control, name)
+    length = next((each.length for each in device.targets if 0 <= at - each.start < each.length), 0)
+    try:
+        block = blockdev.look_as(device.path, device.info.dev).logical_block // SECTOR
+    except RemapError:
+        block = LEAST
+    return sector + count <= length and not (sector | count) % block
 
 
 def pending(control: Control, name: str, sector: int, count: int | None = None, *, at: int = 0) -> int:

@@ -18,23 +18,13 @@ from pycontrol.service.find.smart import Smart
 from pycontrol.service.known import badblocks, ddrescue, sectorlist
 from pycontrol.service.known.textlines import lines_of
 from pycontrol.service.live import node
-from pycontrol.service.ranges import (
-    Range,
-    difference,
-    intersection,
-    merged,
-    outward,
-    pieces,
-    scaled,
-    total,
-)
+from pycontrol.service.portions import Portion, batches
+from pycontrol.service.ranges import Range, difference, intersection, merged, outward, scaled, total
 from pycontrol.sizes import SECTOR
 from pycontrol.text import plain
 
 MOST_RANGES: Final = 511
 """In a message: so many share one commit."""
-MOST_SECTORS: Final = 32 << 11
-"""In a message, 32 MiB: between two of them an interruption is heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +175,12 @@ def carry_out(control: Control, plan: Plan, advance: Callable[[int], None] = lam
     What was done before an error stays; TargetRefused if the spare is full, Busy while it is suspended.
     """
     word = "remap" if plan.read else "pending"
-    done = 0
-    for batch in batches(plan.new):
+    done, portion = 0, Portion()
+    for batch in batches(plan.new, portion, MOST_RANGES):
         words = [str(number) for start, end in batch for number in (start, end - start)]
         try:
-            devices.message(control, plan.name, (word, *words), at=plan.at)
+            with portion.measured(total(batch)):
+                devices.message(control, plan.name, (word, *words), at=plan.at)
         except (Busy, TargetRefused) as error:
             raise type(error)(
                 f"after {done} of {total(plan.new)} sectors, which stay as they are now, the target refused"
@@ -211,18 +202,3 @@ def carry_out(control: Control, plan: Plan, advance: Callable[[int], None] = lam
 def _reason(error: Busy | TargetRefused) -> str:
     # The message itself is in the sentence, thousands of numbers long.
     return str(error).rpartition("': ")[2]
-
-
-def batches(ranges: Iterable[Range]) -> Iterator[list[Range]]:
-    """The ranges (sectors of 512 bytes) of one message after the other; long ones in parts."""
-    batch: list[Range] = []
-    sectors = 0
-    for piece in pieces(ranges, MOST_SECTORS):
-        size = piece[1] - piece[0]
-        if batch and (len(batch) == MOST_RANGES or sectors + size > MOST_SECTORS):
-            yield batch
-            batch, sectors = [], 0
-        batch.append(piece)
-        sectors += size
-    if batch:
-        yield batch

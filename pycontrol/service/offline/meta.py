@@ -109,8 +109,8 @@ def backup(
 ) -> bool:
     """Copy all metadata, good or bad, to the same offsets of a new sparse file.
 
-    Returns whether the state could be read; if not, all is copied where metadata may be.  What
-    cannot be read stays zero: the DeviceIoError says so when all the rest is copied.
+    Returns whether the state could be read; without a whole header all is copied where metadata
+    may be.  What cannot be read stays zero: the DeviceIoError says so when all the rest is copied.
     """
     with source(path, offset) as opened:
         known, failed = _back_up(opened, out, uuid, progress)
