@@ -12,7 +12,7 @@ from pycontrol import metadata
 from pycontrol.dm.ioctl import Control
 from pycontrol.dm.types import DmName
 from pycontrol.errors import Busy
-from pycontrol.service import blockdev, removal
+from pycontrol.service import blockdev, portions, removal
 from pycontrol.service.kernellog import KernelLog
 from pycontrol.service.move.underway import underway
 from tests.conftest import MIB, Disks, Run
@@ -254,6 +254,18 @@ def test_a_device_that_is_being_moved_is_not_left(device: Device, run: Run, movi
         result = run("leave", "data", "--do", "--yes")
     assert result.exit_code == 5 and "busy with evacuate, to /dev/sde" in result.stderr
     assert "data" in moving.devices
+
+
+def test_a_long_range_goes_back_in_parts(device: Device, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that ^C is heard, and what main does not take in one keeps no other on the spare."""
+    monkeypatch.setattr(portions, "monotonic", lambda: 0.0)
+    unmapping = Unmapping(device, {64})
+    unmapping.remapped = {0: 64, 64: 512, 576: 4096, 4672: 328}
+    result = run("leave", "data", "--do", "--yes", "--json")
+    assert result.exit_code == 9 and json.loads(result.stdout)["remaining"] == [[64, 512]]
+    asked = [words for words in unmapping.asked if words.startswith("unmap")]
+    # The listed ranges were one range.
+    assert asked == ["unmap 0 64", "unmap 64 512", "unmap 576 4096", "unmap 4672 328"]
 
 
 def test_what_main_does_not_take_stays(

@@ -14,6 +14,7 @@ from pycontrol.service.directio import CHUNK, Direct, direct
 from pycontrol.service.kernel import require_root
 from pycontrol.service.move import newdevice
 from pycontrol.service.move.underway import underway
+from pycontrol.service.portions import Portion, batches
 from pycontrol.service.progress import Progress, silent
 from pycontrol.service.ranges import Range, merged, total
 from pycontrol.service.removal import remove_waiting
@@ -119,8 +120,10 @@ def _leave(control: Control, name: str, progress: Progress, cookie: MakeCookie) 
             " disk; fill or overwrite them first"
         )
     advance = progress("copying back", total(outlook.remapped))
-    for batch in _batches(list(outlook.remapped)):
-        _unmap(control, outlook.name, batch)
+    portion = Portion()
+    for batch in batches(outlook.remapped, portion, _RANGES):
+        with portion.measured(total(batch)):
+            _unmap(control, outlook.name, batch)
         advance(total(batch))
     listed = extents.listed(control, name)
     remaining, pending = tuple(extents.remapped(listed)), tuple(extents.pending(listed))
@@ -148,11 +151,6 @@ def _ranges(loaded: Loaded, kind: Kind) -> tuple[Range, ...]:
     return tuple(
         merged((each.main, each.main + each.sectors) for each in loaded.extents if each.kind is kind)
     )
-
-
-def _batches(ranges: list[Range]) -> Iterator[list[Range]]:
-    for at in range(0, len(ranges), _RANGES):
-        yield ranges[at : at + _RANGES]
 
 
 def _unmap(control: Control, name: str, ranges: list[Range]) -> None:
