@@ -13,8 +13,8 @@ def state(guest: Guest) -> tuple[Status, list[Extent]]:
 
 
 def why(guest: Guest) -> str:
-    """What the kernel said last."""
-    return guest.run("dmesg").out.splitlines()[-1].partition(": mapped: ")[2]
+    """What the target said last."""
+    return guest.sh("dmesg | grep ': mapped: ' | tail -n 1").out.rstrip("\n").partition(": mapped: ")[2]
 
 
 def test_the_same_again_answers_the_same_and_changes_nothing(guest: Guest) -> None:
