@@ -88,9 +88,13 @@ static void send_uevent(struct dmr_target *c, enum dmr_action what,
 
 	/* It may have been renamed since it was resumed; or be removed, and nobody listens. */
 	if (dm_copy_name_and_uuid(md, name, uuid)) {
-		DMWARN("%s: removed before this was told: %s of %llu sectors, from %llu on",
-		       c->name, action_name[what], (unsigned long long)ev->sectors,
-		       (unsigned long long)ev->sector);
+		if (ev->sectors)
+			DMWARN("%s: removed before this was told: %s of %llu sectors, from %llu on",
+			       c->name, action_name[what], (unsigned long long)ev->sectors,
+			       (unsigned long long)ev->sector);
+		else
+			DMWARN("%s: removed before this was told: %s", c->name,
+			       action_name[what]);
 		return;
 	}
 	/* A lost one is seen by its number. */

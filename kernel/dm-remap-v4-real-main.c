@@ -286,16 +286,19 @@ bool dmr_whole_blocks(const struct dmr_target *c, sector_t sector, sector_t len)
  * device, + 1, that may be a flush, or 0.
  */
 static noinline int end_slowly(struct dmr_target *c, struct bio *bio,
-			       blk_status_t error, u8 suspect, bool fua)
+			       blk_status_t *error, u8 suspect, bool fua)
 {
 	struct dmr_bio *pb = dmr_bio(bio);
 
 	dmr_hold_wake(&c->hold);
-	if (!error || !worth_saving(bio, error) ||
-	    !dmr_whole_blocks(c, pb->iter.bi_sector, pb->iter.bi_size >> SECTOR_SHIFT))
+	if (!*error || !worth_saving(bio, *error) || READ_ONCE(c->mode) != DMR_RW ||
+	    READ_ONCE(c->breaker))
 		return DM_ENDIO_DONE;
-	if (READ_ONCE(c->mode) != DMR_RW || READ_ONCE(c->breaker))
+	if (!dmr_whole_blocks(c, pb->iter.bi_sector, pb->iter.bi_size >> SECTOR_SHIFT)) {
+		/* As in serve(): what was cut within a block comes as data then. */
+		*error = BLK_STS_NOTSUPP;
 		return DM_ENDIO_DONE;
+	}
 
 	/*
 	 * It comes here once more, when the worker is done with it. What the queue's
@@ -304,7 +307,7 @@ static noinline int end_slowly(struct dmr_target *c, struct bio *bio,
 	bio_clear_flag(bio, BIO_QOS_THROTTLED);
 	bio_clear_flag(bio, BIO_QOS_MERGED);
 	pb->ticket = fua ? DMR_TICKET_NONE_FUA : DMR_TICKET_NONE;
-	pb->error = error;
+	pb->error = *error;
 	pb->suspect = suspect;
 	pb->served_once = false;
 	defer_bio(c, bio);
@@ -313,18 +316,18 @@ static noinline int end_slowly(struct dmr_target *c, struct bio *bio,
 
 /* A flush, a write that is REQ_FUA, or finished by ourselves. */
 static noinline int end_other(struct dmr_target *c, struct bio *bio,
-			      blk_status_t error)
+			      blk_status_t *error)
 {
 	unsigned int ticket = dmr_bio(bio)->ticket;
 	u8 suspect;
 
 	if (ticket < DMR_TICKET_FUA) {
 		if (ticket >= DMR_TICKET_FLUSH)
-			dmr_flush_ended(c, ticket, error);
+			dmr_flush_ended(c, ticket, *error);
 		return DM_ENDIO_DONE;
 	}
-	suspect = ticket < DMR_TICKET_FUA_ALONE ? dmr_fua_ended(c, ticket, error) + 1 : 0;
-	if (dmr_hold_uncount(&c->hold, dmr_ticket_epoch(ticket)) || error)
+	suspect = ticket < DMR_TICKET_FUA_ALONE ? dmr_fua_ended(c, ticket, *error) + 1 : 0;
+	if (dmr_hold_uncount(&c->hold, dmr_ticket_epoch(ticket)) || *error)
 		return end_slowly(c, bio, error, suspect, true);
 	return DM_ENDIO_DONE;
 }
@@ -335,11 +338,11 @@ static int dmr_end_io(struct dm_target *ti, struct bio *bio, blk_status_t *error
 	unsigned int ticket = dmr_bio(bio)->ticket;
 
 	if (unlikely(ticket >= DMR_TICKET_NONE))
-		return end_other(c, bio, *error);
+		return end_other(c, bio, error);
 
 	/* Its I/O is over, also if the worker looks into it next. */
 	if (unlikely(dmr_hold_uncount(&c->hold, ticket) || *error))
-		return end_slowly(c, bio, *error, 0, false);
+		return end_slowly(c, bio, error, 0, false);
 	return DM_ENDIO_DONE;
 }
 
