@@ -225,13 +225,22 @@ def _until(happened: Callable[[], bool]) -> None:
 def udev_again(guest: Guest) -> Iterator[None]:
     """After :func:`stop_udev`."""
     yield
-    guest.run("udevadm", "control", "--start-exec-queue")
+    _send_to_udev(guest, "CONT")
 
 
 def stop_udev(guest: Guest) -> None:
     """A read of its of a device that is suspended in part would not end, and the worker waits for it."""
     guest.wait_for_udev()
-    guest.run("udevadm", "control", "--stop-exec-queue")
+    _send_to_udev(guest, "STOP")
+
+
+def _send_to_udev(guest: Guest, signal: str) -> None:
+    """Its own --stop-exec-queue leaves it, now and then, with a queue that never ends."""
+    guest.sh(f"""
+        set -e
+        files=$(grep -lx systemd-udevd /proc/[0-9]*/comm)
+        for file in $files; do kill -{signal} "$(basename "${{file%/comm}}")"; done
+    """)
 
 
 def resume(guest: Guest, name: str) -> None:
@@ -266,13 +275,16 @@ def restored(guest: Guest) -> None:
 
 
 def failing_sync(guest: Guest, device: str, disk: str = "spare") -> Job:
-    """A flush of a disk has failed, and those behind it go well; whose flush it was is not yet told."""
+    """A flush of a disk has failed, and those behind it go well; whose flush it was may not be told
+    yet: the other disk's is not over."""
     failing = guest.machine.disks[disk]
-    failed = failing.counters()["bad_flushes"]
+    failed, ended = failing.counters()["bad_flushes"], guest.flushes(guest.devices[disk])
     failing.die(on=None)
     syncing = guest.start("sync", device)
     _until(lambda: failing.counters()["bad_flushes"] > failed)
     failing.revive()
+    # That the disk has failed it does not mean that its kernel knows.
+    _until(lambda: guest.flushes(guest.devices[disk]) > ended)
     return syncing
 
 
