@@ -51,6 +51,11 @@ def test_promtool_takes_what_the_monitor_gives(guest: Guest) -> None:
         written = guest.run("cat", "/tmp/told.prom").out
         assert 'dmremap_remapped_extents{device="mapped"} 1\n' in written
         check(written)
+        # What was moved is counted behind the event that tells of it, but before any later one.
+        message(guest, "unmap", 1000, 8)
+        wait_for_metric(guest, 'dmremap_event_bytes_total{device="mapped",action="UNMAP"}', 4096)
+        written = guest.run("cat", "/tmp/told.prom").out
+        assert 'dmremap_salvaged_bytes_total{device="mapped"} 4096\n' in written
         # The state is read when it is asked for, and the file is of the last event: here the same.
         if by_http:
             assert guest.call(scrape, 9811) == written
