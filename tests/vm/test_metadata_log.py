@@ -153,18 +153,19 @@ def test_a_log_that_cannot_grow_is_compacted_while_that_helps(guest: Guest) -> N
 
 
 def test_a_request_of_several_commits_fails_when_any_of_them_does(guest: Guest) -> None:
-    """The second one finds the log full; the rest would fit again."""
+    """One finds the log full; the rest would fit again."""
     size = 2 * MiB // 512
     guest.run("dmsetup", "create", "small", "--table", f"0 {size} linear {guest.spare} 0")
     create(guest, *SMALL, spare="/dev/mapper/small")
     assert message(guest, "remap", 200_000, 1500) == "Remapped 1500 sectors"
     guest.machine.main.fail(range(10_000, 10_576, 2), on="read")
     assert refused(guest, "remap", 10_000, 576)
-    # The first one is done: 256 records; a few less if that took seconds, since it was several commits then.
+    # What came before is done, to the sector: 256 records, or as many as a slow machine commits in time.
     listed = extents(guest)
     moved, lost = remapped(listed)[:-1500], pending(listed)
     assert remapped(listed)[-1500:] == list(range(200_000, 201_500))
-    assert moved == list(range(10_001, 10_001 + 2 * len(moved), 2)) and 118 <= len(moved) <= 128
+    assert len(moved) > 0 and len(listed) <= ROOM
+    assert moved == list(range(10_001, 10_001 + 2 * len(moved), 2))
     assert lost == list(range(10_000, 10_000 + 2 * len(lost), 2)) and 0 <= len(lost) - len(moved) <= 1
     remove(guest)
     create(guest, spare="/dev/mapper/small")
